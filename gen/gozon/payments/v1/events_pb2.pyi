@@ -1,0 +1,46 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PaymentSucceeded(_message.Message):
+    __slots__ = ("order_id", "user_id", "amount", "currency", "paid_at")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    PAID_AT_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    user_id: str
+    amount: int
+    currency: str
+    paid_at: _timestamp_pb2.Timestamp
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., currency: _Optional[str] = ..., paid_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PaymentFailed(_message.Message):
+    __slots__ = ("order_id", "user_id", "reason", "failed_at")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        REASON_UNSPECIFIED: _ClassVar[PaymentFailed.Reason]
+        INSUFFICIENT_FUNDS: _ClassVar[PaymentFailed.Reason]
+        NO_ACCOUNT: _ClassVar[PaymentFailed.Reason]
+        CURRENCY_MISMATCH: _ClassVar[PaymentFailed.Reason]
+    REASON_UNSPECIFIED: PaymentFailed.Reason
+    INSUFFICIENT_FUNDS: PaymentFailed.Reason
+    NO_ACCOUNT: PaymentFailed.Reason
+    CURRENCY_MISMATCH: PaymentFailed.Reason
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FAILED_AT_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    user_id: str
+    reason: PaymentFailed.Reason
+    failed_at: _timestamp_pb2.Timestamp
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., reason: _Optional[_Union[PaymentFailed.Reason, str]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

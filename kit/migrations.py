@@ -1,0 +1,48 @@
+"""Alembic migrations of a service's database, safe to start from many instances at once and under load."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy import Connection, MetaData, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+LOCK = 0x676F7A6F6E
+"""Advisory lock: one migration at a time in a database; the others wait and then find nothing to do."""
+LOCK_TIMEOUT = "5s"
+"""A migration that can't get a table lock in this time fails rather than stop the traffic that queues behind it."""
+
+
+def upgrade(database_url: str, service_package: str) -> None:
+    """Brings the database at postgresql://… to the newest revision of services/<name>/migrations."""
+    command.upgrade(config(database_url, service_package), "head")
+
+
+def config(database_url: str, service_package: str) -> Config:
+    """Returns Alembic's configuration for a service, given its package's __file__ or folder."""
+    folder = Path(service_package)
+    result = Config()
+    result.set_main_option("script_location", str((folder.parent if folder.is_file() else folder) / "migrations"))
+    result.attributes["url"] = database_url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    return result
+
+
+def run(metadata: MetaData) -> None:
+    """Runs what Alembic was asked to do; called by each service's migrations/env.py."""
+    asyncio.run(_run(metadata, context.config.attributes["url"]))
+
+
+async def _run(metadata: MetaData, url: str) -> None:
+    engine = create_async_engine(url, poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(_migrate, metadata)
+        await connection.commit()
+    await engine.dispose()
+
+
+def _migrate(connection: Connection, metadata: MetaData) -> None:
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+    context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+    context.run_migrations()

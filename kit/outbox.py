@@ -1,0 +1,128 @@
+"""Transactional outbox: an event is written in the transaction of its cause, and published after the commit.
+
+The commit itself wakes the relay with the messages in hand, so nothing is read back and no interval is waited for.
+What a crash left behind is found by the sweep, on any instance. A row is deleted only after JetStream acknowledged
+its message; a message that is published twice has the same id both times, and consumers tell.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import Counter, Gauge
+from sqlalchemy import text
+
+from kit.bus import Bus, Message
+from kit.db import Database, Transaction
+from kit.ids import first_id_at
+
+PUBLISHED = Counter("outbox_published_total", "Messages published and acknowledged", ["from"])
+BACKLOG = Gauge("outbox_backlog", "Messages in hand that wait to be published")
+
+BATCH = 500
+IN_HAND = 20_000
+"""More than this stays in the table only, for the sweep, so that a long outage of NATS does not fill the memory."""
+SWEEP_SECONDS = 1.0
+LEFT_BEHIND_SECONDS = 5.0
+"""Rows older than this belong to nobody alive, or to somebody very slow; publishing them twice is harmless."""
+
+log = structlog.get_logger()
+
+
+class Outbox:
+    """The outbox of one database and the relay that empties it. Any number of instances may run at once."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._bus = bus
+        self._in_hand: deque[Message] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._drained = asyncio.Event()
+
+    async def add(self, tx: Transaction, messages: Sequence[Message]) -> None:
+        """Writes messages in `tx`; they are published once it is committed."""
+        if not messages:
+            return
+        await tx.execute(
+            _ADD,
+            ids=[m.id for m in messages],
+            subjects=[m.subject for m in messages],
+            payloads=[m.payload for m in messages],
+            traceparents=[m.traceparent for m in messages],
+        )
+        tx.after_commit(lambda: self._hand_over(messages))
+
+    async def run(self) -> None:
+        """Relays until drain() was called and nothing is in hand."""
+        sweeper = asyncio.create_task(self._sweep_now_and_then())
+        try:
+            while self._in_hand or not self._stopping:
+                if not self._in_hand:
+                    self._wake.clear()
+                    await self._wake.wait()
+                batch = [self._in_hand.popleft() for _ in range(min(len(self._in_hand), BATCH))]
+                BACKLOG.set(len(self._in_hand))
+                try:
+                    await self._publish(batch)
+                except Exception as error:
+                    # The rows are still there: the sweep will take them.
+                    log.warning("relay_failed", messages=len(batch), error=repr(error))
+        finally:
+            sweeper.cancel()
+            self._drained.set()
+
+    async def drain(self) -> None:
+        """Returns once everything in hand is published, or left to the sweep."""
+        self._stopping = True
+        self._wake.set()
+        await self._drained.wait()
+
+    def _hand_over(self, messages: Sequence[Message]) -> None:
+        if len(self._in_hand) < IN_HAND:
+            self._in_hand.extend(messages)
+            self._wake.set()
+
+    async def _publish(self, batch: Sequence[Message]) -> None:
+        if acknowledged := await self._bus.publish(batch):
+            async with self._database.reading() as connection:
+                await connection.execute(_DELETE, ids=acknowledged)
+            PUBLISHED.labels("commit").inc(len(acknowledged))
+
+    async def _sweep_now_and_then(self) -> None:
+        # The first sweep comes for what this instance left behind when it died a moment ago.
+        age = 1.0
+        while True:
+            try:
+                while await self._sweep(age) == BATCH:
+                    pass
+                age = LEFT_BEHIND_SECONDS
+            except Exception as error:
+                log.warning("sweep_failed", error=repr(error))
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _sweep(self, age: float) -> int:
+        # SKIP LOCKED and the transaction that stays open keep several instances from taking the same rows.
+        async with self._database.transaction() as tx:
+            rows = (await tx.execute(_LEFT_BEHIND, before=first_id_at(time.time() - age), limit=BATCH)).all()
+            if not rows:
+                return 0
+            messages = [Message(str(r.id), r.subject, r.payload, r.traceparent) for r in rows]
+            acknowledged = await self._bus.publish(messages)
+            await tx.execute(_DELETE, ids=acknowledged)
+        log.info("swept", messages=len(acknowledged))
+        PUBLISHED.labels("sweep").inc(len(acknowledged))
+        return len(acknowledged)
+
+
+_ADD = text("""
+    INSERT INTO outbox (id, subject, payload, traceparent)
+    SELECT * FROM unnest(:ids ::uuid[], :subjects ::text[], :payloads ::bytea[], :traceparents ::text[])
+""")
+_DELETE = text("DELETE FROM outbox WHERE id = ANY(:ids ::uuid[])")
+_LEFT_BEHIND = text("""
+    SELECT id, subject, payload, traceparent FROM outbox
+    WHERE id < :before ::uuid ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+""")

@@ -1,0 +1,64 @@
+"""Logs as JSON lines with the trace's id, and Prometheus metrics."""
+
+import logging
+import re
+import secrets
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+
+traceparent: ContextVar[str] = ContextVar("traceparent", default="")
+"""The trace that the current task works for, as in https://www.w3.org/TR/trace-context/; empty outside of one."""
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
+
+
+def continue_trace(header: str, request_id: str = "") -> str:
+    """Returns a traceparent: the client's own, else one whose trace id is the edge's x-request-id, else a new one."""
+    if header and _TRACEPARENT.fullmatch(header):
+        return header
+    trace_id = request_id.replace("-", "").lower()
+    if not _TRACE_ID.fullmatch(trace_id):
+        trace_id = secrets.token_hex(16)
+    return f"00-{trace_id}-{trace_id[16:]}-01"
+
+
+def _add_trace_id(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if trace := traceparent.get():
+        event["trace_id"] = trace[3:35]
+    return event
+
+
+def configure(service: str, level: str, log_format: str, metrics_port: int) -> None:
+    """Sets up structlog on standard output, and the metrics endpoint on loopback unless the port is 0."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _add_trace_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+    ]
+    if log_format == "json":
+        # Without the frames' local variables: tokens and passwords are among them.
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(transformer))
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    # Libraries (nats, grpc, alembic) log through the standard module: into the same stream, in the same form.
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer),
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    if metrics_port:
+        start_http_server(metrics_port, addr="127.0.0.1")

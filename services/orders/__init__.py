@@ -1,0 +1,1 @@
+"""Orders: what somebody wants to buy, and what became of it."""

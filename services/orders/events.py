@@ -1,0 +1,71 @@
+"""What others learn of orders, and what Orders learns from others."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gozon.orders.v1.events_pb2 import OrderCanceled, OrderCreated, OrderPaid
+from gozon.orders.v1.orders_pb2 import Order
+from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
+from kit.bus import Message
+from kit.ids import new_id
+from services.orders.domain import CANCELED, PAID
+
+ORDER_CREATED = "orders.created"
+ORDER_PAID = "orders.paid"
+ORDER_CANCELED = "orders.canceled"
+SETTLED = "orders.*"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What Payments decided about an order."""
+
+    user_id: str
+    order_id: str
+    status: str
+    cancel_reason: str
+    traceparent: str
+
+
+def order_created(order: Order, traceparent: str) -> Message:
+    """Asks for the payment of an order."""
+    event = OrderCreated(
+        order_id=order.id,
+        user_id=order.user_id,
+        total_price=order.total_price,
+        currency=order.currency,
+        created_at=order.created_at,
+    )
+    return Message(new_id(), ORDER_CREATED, event.SerializeToString(), traceparent)
+
+
+def order_settled(order: Order, traceparent: str) -> Message:
+    """Tells that an order is PAID or CANCELED."""
+    if order.status == Order.PAID:
+        return Message(new_id(), ORDER_PAID, OrderPaid(order=order).SerializeToString(), traceparent)
+    return Message(new_id(), ORDER_CANCELED, OrderCanceled(order=order).SerializeToString(), traceparent)
+
+
+def settled_order(message: Message) -> Order | None:
+    """Returns the order an event of Orders is about, or None for events that carry none."""
+    if message.subject == ORDER_PAID:
+        return OrderPaid.FromString(message.payload).order
+    if message.subject == ORDER_CANCELED:
+        return OrderCanceled.FromString(message.payload).order
+    return None
+
+
+def settlements(messages: Iterable[Message]) -> list[Settlement]:
+    """Reads events of Payments. Errors: DecodeError or ValueError for a message that is not one."""
+    return [_settlement(message) for message in messages]
+
+
+def _settlement(message: Message) -> Settlement:
+    if message.subject == "payments.succeeded":
+        succeeded = PaymentSucceeded.FromString(message.payload)
+        return Settlement(succeeded.user_id, succeeded.order_id, PAID, "", message.traceparent)
+    failed = PaymentFailed.FromString(message.payload)
+    reason = PaymentFailed.Reason.Name(failed.reason)
+    # The names agree; a reason that Orders does not know is a ValueError here rather than a wrong status.
+    Order.CancelReason.Value(reason)
+    return Settlement(failed.user_id, failed.order_id, CANCELED, reason, message.traceparent)

@@ -1,0 +1,43 @@
+"""Who waits for a change of which order, on this instance."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from gozon.orders.v1.orders_pb2 import Order
+from kit.bus import Bus, Message
+from services.orders.events import SETTLED, settled_order
+
+
+class Watchers:
+    """Passes settled orders on to whoever watches them; listens to the bus only while somebody does."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._queues: dict[str, set[asyncio.Queue[Order]]] = {}
+        self._changing = asyncio.Lock()
+        self._unsubscribe: Callable[[], Awaitable[None]] | None = None
+
+    @asynccontextmanager
+    async def watching(self, order_id: str) -> AsyncIterator[asyncio.Queue[Order]]:
+        """Gives a queue that gets the order each time it changes, from now on, if NATS does not lose the message."""
+        queue: asyncio.Queue[Order] = asyncio.Queue()
+        self._queues.setdefault(order_id, set()).add(queue)
+        try:
+            async with self._changing:
+                if self._unsubscribe is None:
+                    self._unsubscribe = await self._bus.subscribe(SETTLED, self._received)
+            yield queue
+        finally:
+            self._queues[order_id].discard(queue)
+            if not self._queues[order_id]:
+                del self._queues[order_id]
+            async with self._changing:
+                if not self._queues and self._unsubscribe is not None:
+                    await self._unsubscribe()
+                    self._unsubscribe = None
+
+    def _received(self, message: Message) -> None:
+        if order := settled_order(message):
+            for queue in self._queues.get(order.id, ()):
+                queue.put_nowait(order)

@@ -1,0 +1,1 @@
+"""Payments: the money of users, as a double-entry ledger."""

@@ -1,0 +1,65 @@
+"""The process of Payments: `python -m services.payments` serves, `… migrate` brings the database up to date."""
+
+import sys
+from functools import partial
+
+import uvloop
+
+from gozon.payments.v1 import payments_pb2
+from kit import migrations, rpc, telemetry
+from kit.auth import TokenVerifier
+from kit.bus import Bus
+from kit.db import Database
+from kit.outbox import Outbox
+from kit.settings import Settings
+from services.jwks import keys_of
+from services.payments.api import PaymentsApi
+from services.payments.consumer import consume
+from services.payments.service import PaymentService
+from services.topology import CONSUMERS, STREAMS
+
+
+class PaymentsSettings(Settings):
+    """Settings of Payments."""
+
+    nats_url: str
+    """nats://user:password@host:port"""
+    users_target: str
+    """host:port of Users, whose keys verify tokens."""
+
+
+async def serve(settings: PaymentsSettings) -> None:
+    """Serves until told to stop."""
+    database = Database(settings.database_url)
+    bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
+    await bus.connect()
+    outbox = Outbox(database, bus)
+    service = PaymentService(database, outbox)
+    verifier = TokenVerifier(keys_of(settings.users_target), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+
+    async def ready() -> None:
+        await database.ping()
+        await bus.ping()
+
+    await rpc.serve(
+        settings.listen,
+        [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service))],
+        verifier,
+        ready=ready,
+        background=[outbox.run, partial(consume, bus, service)],
+        drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],
+    )
+
+
+def main() -> None:
+    """Runs the process."""
+    settings = PaymentsSettings.load()
+    telemetry.configure("payments", settings.log_level, settings.log_format, settings.metrics_port)
+    if sys.argv[1:] == ["migrate"]:
+        migrations.upgrade(settings.database_url, __file__)
+    else:
+        uvloop.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

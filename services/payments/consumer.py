@@ -1,0 +1,10 @@
+"""What Payments does when others say something."""
+
+from kit.bus import Bus
+from services.payments.service import PaymentService
+from services.topology import PAYMENTS_CHARGE
+
+
+async def consume(bus: Bus, service: PaymentService) -> None:
+    """Takes the money for new orders, until the bus stops consuming."""
+    await bus.consume(PAYMENTS_CHARGE, service.charge)
