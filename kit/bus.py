@@ -16,13 +16,15 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
+from kit.batch import BUSY, LINGER_SECONDS
 from kit.errors import Unavailable
-from kit.telemetry import traceparent
+from kit.telemetry import BATCH_SIZE, traceparent
 
 PUBLISH_TIMEOUT = 5.0
-ACK_WAIT = 30.0
+ACK_WAIT = 5.0
+"""What a consumer that died had in hand goes to another one after this."""
 MAX_ACK_PENDING = 5_000
 PULL_EXPIRES = 30.0
 DUPLICATE_WINDOW = 120.0
@@ -30,7 +32,6 @@ BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds until a message that failed is delivered again, by delivery; after the last one it is a dead letter."""
 
 CONSUMED = Counter("bus_consumed_total", "Messages handled", ["consumer", "outcome"])
-BATCH_SIZE = Histogram("bus_batch_size", "Messages a batch", ["consumer"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500))
 
 log = structlog.get_logger()
 
@@ -76,7 +77,8 @@ class Bus:
         self._consumers = consumers
         self._client = Client()
         self._published = 0
-        self._waiting: dict[int, _Publication] = {}
+        self._waiting: dict[int, tuple[_Publication, str]] = {}
+        self._connected = asyncio.Event()
         self._reconnected: list[Callable[[], None]] = []
         self._stop = asyncio.Event()
         self._consuming: set[asyncio.Task[None]] = set()
@@ -90,8 +92,10 @@ class Bus:
             ping_interval=10,
             pending_size=64 * 1024 * 1024,
             error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
             reconnected_cb=self._on_reconnect,
         )
+        self._connected.set()
         self._reply_prefix = self._client.new_inbox() + "."
         await self._client.subscribe(self._reply_prefix + "*", cb=self._on_publish_ack)
         await self.declare()
@@ -126,7 +130,7 @@ class Bus:
                 ),
             )
 
-    async def publish(self, messages: Sequence[Message]) -> list[str]:
+    async def publish(self, messages: Sequence[Message]) -> set[str]:
         """Publishes messages, all in flight at once, and returns the ids of those that JetStream has stored.
 
         What is not acknowledged within 5 seconds may or may not be stored; publish it again.
@@ -135,24 +139,25 @@ class Bus:
         first = self._published
         self._published += len(messages)
         try:
-            for number, message in enumerate(messages, start=first):
-                self._waiting[number] = publication
-                publication.ids[number] = message.id
-                await self._client.publish(
-                    message.subject,
-                    message.payload,
-                    reply=f"{self._reply_prefix}{number}",
-                    headers={"Nats-Msg-Id": message.id, "traceparent": message.traceparent},
-                )
             async with asyncio.timeout(PUBLISH_TIMEOUT):
+                await self._connected.wait()
+                for number, message in enumerate(messages, start=first):
+                    self._waiting[number] = (publication, message.id)
+                    await self._client.publish(
+                        message.subject,
+                        message.payload,
+                        reply=f"{self._reply_prefix}{number}",
+                        headers={"Nats-Msg-Id": message.id, "traceparent": message.traceparent},
+                    )
                 await publication.done
         except TimeoutError:
-            log.warning("publish_unacknowledged", messages=publication.missing)
-            await self._redeclare()
+            log.warning("publish_timed_out", messages=len(messages), stored=len(publication.stored))
         finally:
             for number in range(first, first + len(messages)):
                 self._waiting.pop(number, None)
-        return publication.acknowledged
+        if publication.refused:
+            await self._redeclare()
+        return publication.stored
 
     async def subscribe(self, subject: str, callback: Callable[[Message], None]) -> Callable[[], Awaitable[None]]:
         """Calls back for each message on `subject` from now on, at most once, on every instance that subscribes.
@@ -197,15 +202,22 @@ class Bus:
             log.warning("declare_failed", error=repr(error))
 
     async def _on_publish_ack(self, msg: Msg) -> None:
-        number = int(msg.subject[len(self._reply_prefix) :])
-        if publication := self._waiting.pop(number, None):
-            publication.answered(number, stored=b'"stream"' in msg.data and b'"error"' not in msg.data)
+        publication, message_id = self._waiting.pop(int(msg.subject[len(self._reply_prefix) :]), (None, ""))
+        if publication:
+            publication.answered(message_id, stored=b'"stream"' in msg.data and b'"error"' not in msg.data)
 
     async def _on_error(self, error: Exception) -> None:
         log.warning("nats_error", error=repr(error))
 
+    async def _on_disconnect(self) -> None:
+        self._connected.clear()
+        # Their acknowledgements will not come any more.
+        for publication, _ in self._waiting.values():
+            publication.give_up()
+
     async def _on_reconnect(self) -> None:
         log.info("nats_reconnected")
+        self._connected.set()
         for callback in self._reconnected:
             callback()
 
@@ -213,21 +225,28 @@ class Bus:
 class _Publication:
     """Messages in flight, and what came of them."""
 
-    def __init__(self, missing: int) -> None:
-        self.missing = missing
-        self.ids: dict[int, str] = {}
-        self.acknowledged: list[str] = []
+    def __init__(self, unanswered: int) -> None:
+        self._unanswered = unanswered
+        self.stored: set[str] = set()
+        self.refused = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not missing:
+        if not unanswered:
             self.done.set_result(None)
 
-    def answered(self, number: int, *, stored: bool) -> None:
-        """Notes the answer to one message; the publication is done when all are acknowledged."""
-        if not stored:
-            return
-        self.acknowledged.append(self.ids[number])
-        self.missing -= 1
-        if not self.missing and not self.done.done():
+    def answered(self, message_id: str, *, stored: bool) -> None:
+        """Notes the answer to one message; the publication is done when all are answered."""
+        if stored:
+            self.stored.add(message_id)
+        else:
+            # No such stream: NATS lost its storage.
+            self.refused = True
+        self._unanswered -= 1
+        if not self._unanswered:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Waits for no further answers."""
+        if not self.done.done():
             self.done.set_result(None)
 
 
@@ -273,10 +292,14 @@ class _Consumption:
                     self.nothing_asked()
                 continue
             if last > BUSY and len(self._arrived) < self._batch:
-                await asyncio.sleep(LINGER)
+                await asyncio.sleep(LINGER_SECONDS)
             batch, self._arrived = self._arrived[: self._batch], self._arrived[self._batch :]
             last = len(batch)
-            await self._handle(batch)
+            try:
+                await self._handle(batch)
+            except Exception as error:
+                # NATS is away: what was not acknowledged comes again.
+                log.warning("batch_abandoned", consumer=self._consumer.name, error=repr(error))
         stopper.cancel()
         await subscription.unsubscribe()
         # Somebody else gets at once what this instance asked for and will not handle.
@@ -364,10 +387,6 @@ class _Consumption:
         await msg.term()
         CONSUMED.labels(name, "dead").inc()
 
-
-BUSY = 8
-LINGER = 0.004
-"""Only while batches are larger than BUSY, the next one waits LINGER seconds more to grow."""
 
 DEAD = Stream("DEAD", ("dead.>",), max_age=30 * 24 * 3600)
 

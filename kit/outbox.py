@@ -14,9 +14,11 @@ import structlog
 from prometheus_client import Counter, Gauge
 from sqlalchemy import text
 
+from kit.batch import BUSY, LINGER_SECONDS
 from kit.bus import Bus, Message
 from kit.db import Database, Transaction
 from kit.ids import first_id_at
+from kit.telemetry import BATCH_SIZE
 
 PUBLISHED = Counter("outbox_published_total", "Messages published and acknowledged", ["from"])
 BACKLOG = Gauge("outbox_backlog", "Messages in hand that wait to be published")
@@ -24,6 +26,7 @@ BACKLOG = Gauge("outbox_backlog", "Messages in hand that wait to be published")
 BATCH = 500
 IN_HAND = 20_000
 """More than this stays in the table only, for the sweep, so that a long outage of NATS does not fill the memory."""
+RETRY_SECONDS = 0.2
 SWEEP_SECONDS = 1.0
 LEFT_BEHIND_SECONDS = 5.0
 """Rows older than this belong to nobody alive, or to somebody very slow; publishing them twice is harmless."""
@@ -58,18 +61,26 @@ class Outbox:
     async def run(self) -> None:
         """Relays until drain() was called and nothing is in hand."""
         sweeper = asyncio.create_task(self._sweep_now_and_then())
+        last = 0
         try:
             while self._in_hand or not self._stopping:
                 if not self._in_hand:
                     self._wake.clear()
                     await self._wake.wait()
+                if last > BUSY and len(self._in_hand) < BATCH and not self._stopping:
+                    await asyncio.sleep(LINGER_SECONDS)
                 batch = [self._in_hand.popleft() for _ in range(min(len(self._in_hand), BATCH))]
+                last = len(batch)
                 BACKLOG.set(len(self._in_hand))
+                BATCH_SIZE.labels("relay").observe(len(batch))
                 try:
-                    await self._publish(batch)
+                    unsent = await self._publish(batch)
                 except Exception as error:
-                    # The rows are still there: the sweep will take them.
                     log.warning("relay_failed", messages=len(batch), error=repr(error))
+                    unsent = batch
+                if unsent and not self._stopping:
+                    self._in_hand.extendleft(reversed(unsent))
+                    await asyncio.sleep(RETRY_SECONDS)
         finally:
             sweeper.cancel()
             self._drained.set()
@@ -85,11 +96,14 @@ class Outbox:
             self._in_hand.extend(messages)
             self._wake.set()
 
-    async def _publish(self, batch: Sequence[Message]) -> None:
-        if acknowledged := await self._bus.publish(batch):
+    async def _publish(self, batch: Sequence[Message]) -> list[Message]:
+        """Publishes messages and deletes those that are stored; returns those that are not."""
+        stored = await self._bus.publish(batch)
+        if stored:
             async with self._database.reading() as connection:
-                await connection.execute(_DELETE, ids=acknowledged)
-            PUBLISHED.labels("commit").inc(len(acknowledged))
+                await connection.execute(_DELETE, ids=list(stored))
+            PUBLISHED.labels("commit").inc(len(stored))
+        return [message for message in batch if message.id not in stored] if len(stored) < len(batch) else []
 
     async def _sweep_now_and_then(self) -> None:
         # The first sweep comes for what this instance left behind when it died a moment ago.
@@ -110,11 +124,11 @@ class Outbox:
             if not rows:
                 return 0
             messages = [Message(str(r.id), r.subject, r.payload, r.traceparent) for r in rows]
-            acknowledged = await self._bus.publish(messages)
-            await tx.execute(_DELETE, ids=acknowledged)
-        log.info("swept", messages=len(acknowledged))
-        PUBLISHED.labels("sweep").inc(len(acknowledged))
-        return len(acknowledged)
+            stored = await self._bus.publish(messages)
+            await tx.execute(_DELETE, ids=list(stored))
+        log.info("swept", messages=len(stored))
+        PUBLISHED.labels("sweep").inc(len(stored))
+        return len(stored)
 
 
 _ADD = text("""

@@ -32,7 +32,7 @@ from prometheus_client import Counter, Histogram
 import gozon
 from kit import errors
 from kit.auth import Identity, TokenVerifier
-from kit.telemetry import continue_trace, traceparent
+from kit.telemetry import continue_trace, trace_id, traceparent
 
 DEADLINE_SECONDS = 15.0
 """The longest a unary call may take; a client's own deadline may be shorter."""
@@ -284,9 +284,9 @@ class _Endpoint:
         else:
             # The text of an unforeseen error stays here: it may hold SQL, data or secrets.
             code = grpc.StatusCode.INTERNAL
-            trace_id = traceparent.get()[3:35]
             log.error("call_failed", method=self._name, exc_info=error)
-            error = errors.Error(f"Something went wrong on our side; quote {trace_id} when you report it.")
+            number = trace_id(traceparent.get())
+            error = errors.Error(f"Something went wrong on our side; quote {number} when you report it.")
         CALLS.labels(self._name, code.name).inc()
         status = _status(error, code)
         await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))

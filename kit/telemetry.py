@@ -8,10 +8,14 @@ from contextvars import ContextVar
 from typing import Any
 
 import structlog
-from prometheus_client import start_http_server
+from prometheus_client import Histogram, start_http_server
 
 traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 """The trace that the current task works for, as in https://www.w3.org/TR/trace-context/; empty outside of one."""
+
+BATCH_SIZE = Histogram(
+    "batch_size", "Items handled in one go", ["batch"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
@@ -27,9 +31,14 @@ def continue_trace(header: str, request_id: str = "") -> str:
     return f"00-{trace_id}-{trace_id[16:]}-01"
 
 
+def trace_id(header: str) -> str:
+    """Returns the trace id in a traceparent, for logs; empty for an empty one."""
+    return header[3:35]
+
+
 def _add_trace_id(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if trace := traceparent.get():
-        event["trace_id"] = trace[3:35]
+    if header := traceparent.get():
+        event.setdefault("trace_id", trace_id(header))
     return event
 
 

@@ -19,7 +19,7 @@ from kit.db import Database, atomic
 from kit.errors import Error
 from kit.ids import new_id
 from kit.outbox import Outbox
-from kit.telemetry import traceparent
+from kit.telemetry import trace_id, traceparent
 from services.orders import domain, events, repository
 from services.orders.domain import DEFAULT_CURRENCY, OrderNotFound
 from services.orders.watch import Watchers
@@ -57,7 +57,7 @@ class OrderService:
         self._outbox = outbox
         self._cache = cache
         self._watchers = watchers
-        self.batcher: Batcher[NewOrder, Created] = Batcher(self._create_orders)
+        self.batcher: Batcher[NewOrder, Created] = Batcher(self._create_orders, name="create-order")
 
     async def create_order(self, request: CreateOrderRequest, user_id: str, key: idempotency.Key | None) -> Created:
         """Accepts an order; it is committed when this returns.
@@ -107,6 +107,8 @@ class OrderService:
             if fresh:
                 await repository.insert(tx, [new.order for new in fresh], now)
                 await self._outbox.add(tx, [events.order_created(new.order, new.traceparent) for new in fresh])
+        for new in fresh:
+            log.debug("order_created", order_id=new.order.id, trace_id=trace_id(new.traceparent))
         return results
 
     @atomic
@@ -117,6 +119,8 @@ class OrderService:
         async with self._database.transaction() as tx:
             orders = await repository.settle(tx, settlements, datetime.now(UTC))
             await self._outbox.add(tx, [events.order_settled(order, traces[order.id]) for order in orders])
+        for order in orders:
+            log.debug("order_settled", order_id=order.id, trace_id=trace_id(traces[order.id]))
         await self._cache.refresh({_cache_key(order.id): order.SerializeToString() for order in orders})
 
     async def get_order(self, order_id: str, caller: Identity) -> Order:

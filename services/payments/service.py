@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
+
 from gozon.payments.v1.payments_pb2 import Account, DepositRequest
 from kit import idempotency, inbox
 from kit.bus import Message
 from kit.db import Database, Transaction, atomic
 from kit.ids import new_id
 from kit.outbox import Outbox
+from kit.telemetry import trace_id
 from services.payments import domain, events, repository
 from services.payments.domain import (
     DEFAULT_CURRENCY,
+    SUCCEEDED,
     AccountExists,
     AccountNotFound,
     BalanceLimit,
@@ -20,6 +24,8 @@ from services.payments.domain import (
     CurrencyMismatch,
 )
 from services.topology import PAYMENTS_CHARGE
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,14 @@ class PaymentService:
             await self._book(tx, charges, now)
             answers = [events.charge_decided(charge, now) for charge in (*charges, *decided.values())]
             await self._outbox.add(tx, answers)
+        for charge in charges:
+            request = charge.request
+            log.debug(
+                "charged" if charge.status == SUCCEEDED else "charge_refused",
+                order_id=request.order_id,
+                reason=charge.reason,
+                trace_id=trace_id(request.traceparent),
+            )
 
     async def _book(self, tx: Transaction, charges: Sequence[Charge], now: datetime) -> None:
         if not charges:
