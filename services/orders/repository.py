@@ -94,7 +94,8 @@ _INSERT = text("""
          (SELECT :created_at ::timestamptz AS at) AS moment
 """)
 _SETTLE = text(f"""
-    UPDATE orders SET status = new.status, cancel_reason = new.cancel_reason, updated_at = :now ::timestamptz
+    UPDATE orders SET status = new.status, cancel_reason = new.cancel_reason, updated_at = :now ::timestamptz,
+        asked_at = NULL
     FROM unnest(:user_ids ::uuid[], :ids ::uuid[], :statuses ::text[], :cancel_reasons ::text[])
          AS new (user_id, id, status, cancel_reason)
     WHERE orders.user_id = new.user_id AND orders.id = new.id AND orders.status = 'PENDING'
@@ -104,7 +105,7 @@ _UNANSWERED = text(f"""
     UPDATE orders SET asked_at = :now ::timestamptz
     FROM (
         SELECT user_id, id FROM orders
-        WHERE status = 'PENDING' AND asked_at < :now ::timestamptz - interval '30 seconds'
+        WHERE asked_at < :now ::timestamptz - interval '30 seconds'
               AND asked_at < :now ::timestamptz - (asked_at - created_at)
         ORDER BY asked_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ) AS waiting

@@ -22,14 +22,15 @@ orders = Table(
     Column("currency", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
-    Column("asked_at", DateTime(timezone=True), nullable=False),
+    # When Payments was last asked for the money; NULL once it has answered.
+    Column("asked_at", DateTime(timezone=True)),
     CheckConstraint("total_price > 0", name="orders_total_price_positive"),
     CheckConstraint("status IN ('PENDING', 'PAID', 'CANCELED')", name="orders_status_known"),
     CheckConstraint("(status = 'CANCELED') = (cancel_reason <> '')", name="orders_canceled_with_reason"),
     # For admins, who do not know the owner.
     Index("orders_id", "id"),
-    # For the sweeper: what waits for an answer of Payments, longest first.
-    Index("orders_unanswered", "asked_at", postgresql_where=text("status = 'PENDING'")),
+    # For the sweeper, longest waiting first.
+    Index("orders_unanswered", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
 )
 
 outbox = schema.outbox(metadata)

@@ -21,13 +21,13 @@ def upgrade() -> None:
         sa.Column("currency", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True)),
         sa.CheckConstraint("total_price > 0", name="orders_total_price_positive"),
         sa.CheckConstraint("status IN ('PENDING', 'PAID', 'CANCELED')", name="orders_status_known"),
         sa.CheckConstraint("(status = 'CANCELED') = (cancel_reason <> '')", name="orders_canceled_with_reason"),
     )
     op.create_index("orders_id", "orders", ["id"])
-    op.create_index("orders_unanswered", "orders", ["asked_at"], postgresql_where=sa.text("status = 'PENDING'"))
+    op.create_index("orders_unanswered", "orders", ["asked_at"], postgresql_where=sa.text("asked_at IS NOT NULL"))
     op.create_table(
         "outbox",
         sa.Column("id", sa.Uuid, primary_key=True),
