@@ -1,0 +1,129 @@
+# Everything one does with Gozon. Needs python3 (3.11 or newer), make and git; the rest is installed into .venv.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+GOZON := $(BIN)/gozon
+# What make installs is what uv.lock says, with the Python found here.
+UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
+SOURCES := $(wildcard kit services stack workers tests)
+
+.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check migrate bench chaos clean
+
+help: ## List the targets
+	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- Running it
+
+up: .venv/.stack ## Install what is missing, start everything, wait until it is ready
+	@$(GOZON) up $(ARGS)
+
+down: .venv/.stack ## Stop everything; the data stays
+	@$(GOZON) down $(ARGS)
+
+status: .venv/.stack ## Show what runs
+	@$(GOZON) status $(ARGS)
+
+logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
+	@$(GOZON) logs $(ARGS)
+
+demo: .venv/.stack ## Pay an order and have one declined, as curl commands
+	@$(GOZON) demo $(ARGS)
+
+check: .venv/.stack ## Prove that no order is lost and no money doubled
+	@$(GOZON) check $(ARGS)
+
+doctor: .venv/.stack ## Look whether this machine can run Gozon
+	@$(GOZON) doctor $(ARGS)
+
+reset: .venv/.stack ## Stop everything and delete the data, after a question
+	@$(GOZON) reset $(ARGS)
+
+migrate: .venv/.stack ## Bring the databases of the running stack up to date
+	@$(GOZON) migrate $(ARGS)
+
+# --- Working on it
+
+test: .venv/.dev ## Run the tests, on a stack of their own
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev ## Check style, types, layers and contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code protos
+	@for branch in origin/main main; do \
+		if git cat-file -e "$$branch:buf.yaml" 2>/dev/null; then \
+			echo "$(BIN)/buf breaking --against $$branch"; \
+			exec $(BIN)/buf breaking --against ".git#ref=$$branch"; \
+		fi; \
+	done
+
+format: .venv/.dev ## Format code and contracts
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write protos
+
+# Messages for every contract, stubs where there is a service; google/* comes with googleapis-common-protos.
+PROTOS = $(shell find protos third_party/buf -name '*.proto' | LC_ALL=C sort)
+PROTOS_OF_SERVICES = $(shell grep -l '^service ' $(PROTOS))
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos -Ithird_party
+
+# $(call generate,FOLDER): writes FOLDER/gen and FOLDER/gozon.binpb.
+define generate
+	@rm -rf $(1) && mkdir -p $(1)/gen
+	$(PROTOC) --python_out=$(1)/gen --pyi_out=$(1)/gen $(PROTOS)
+	$(PROTOC) --grpc_python_out=$(1)/gen --mypy_grpc_out=$(1)/gen $(PROTOS_OF_SERVICES)
+	$(BIN)/buf build --exclude-source-info -o $(1)/gozon.binpb
+endef
+
+gen: .venv/.dev ## Regenerate gen/ and edge/gozon.binpb from protos/
+	$(call generate,.gen.new)
+	@rm -rf gen/gozon gen/buf && mv .gen.new/gen/* gen/ && mv .gen.new/gozon.binpb edge/ && rm -rf .gen.new
+
+gen-check: .venv/.dev ## Fail when gen/ or edge/gozon.binpb is not what protos/ gives
+	$(call generate,.gen.new)
+	@diff -r -x __pycache__ .gen.new/gen gen && cmp .gen.new/gozon.binpb edge/gozon.binpb \
+		&& rm -rf .gen.new || { rm -rf .gen.new; echo 'run make gen'; exit 1; }
+
+bench: .venv/.dev ## Measure orders per second and latency beside pgbench
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: .venv/.dev ## Kill each process under load, then check; SEED=n repeats a run
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
+	@if [ -x $(GOZON) ]; then $(GOZON) down; fi
+	rm -rf .venv .gen.new .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) gen -name __pycache__ -prune -exec rm -rf {} +
+
+# --- Installing; the files are stamps, so that a second make does nothing
+
+.venv/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'Gozon needs Python 3.11 or newer as $(PYTHON), found: '"$$($(PYTHON) --version 2>&1 | head -1)"; \
+		echo 'Install one, or name another: make PYTHON=python3.12 …'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python can't make virtual environments: install python3-venv (Debian, Ubuntu) or its like."; exit 1; }
+	@[ -x $(BIN)/uv ] || { echo 'Installing uv $(UV_VERSION) into .venv'; $(PYTHON) -m venv .venv && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@touch $@
+
+.venv/.stack: .venv/.uv pyproject.toml uv.lock
+	@echo 'Installing Gozon and its servers into .venv'
+	@$(UV) sync --frozen --inexact --group stack
+	@touch $@
+
+.venv/.dev: .venv/.uv pyproject.toml uv.lock
+	@echo 'Installing Gozon, its servers and the tools of its developers into .venv'
+	@$(UV) sync --frozen --inexact --all-groups
+	@touch $@ .venv/.stack

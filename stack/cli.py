@@ -1,0 +1,259 @@
+"""The `gozon` command: one machine, one command.
+
+Commands import what is slow to import (httpx, asyncpg) when they run, so that `gozon --help` answers at once.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stack import control, screen
+from stack import doctor as doctor_module
+from stack import logs as logs_module
+from stack.config import SERVICES, ConfigError, Options, parse_pairs
+from stack.home import DEFAULT_HOME, Home, HomeError
+
+app = typer.Typer(
+    help="Runs the whole of Gozon on this machine: PostgreSQL, NATS, Valkey, the services and the Envoy edge.\n\n"
+    "Start with `gozon up`, then try `gozon demo`. Everything lives in one folder (--home) and listens on loopback "
+    "only; `gozon reset` removes it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+# Escape sequences of a terminal, which logs may hold and files should not.
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default=".gozon")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
+
+
+def main() -> None:
+    """Runs the command line; exits 1 when something is wrong, 2 when it was called wrongly."""
+    try:
+        app()
+    except (ConfigError, HomeError) as error:
+        typer.secho(f"✗ {error}", err=True, fg=typer.colors.RED)
+        raise SystemExit(1) from None
+
+
+@app.command()
+def up(
+    home: HomeOption = DEFAULT_HOME,
+    edge_port: Annotated[
+        int | None, typer.Option(envvar="GOZON_EDGE_PORT", help="Public port, REST and gRPC.", show_default="8080")
+    ] = None,
+    port: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="GOZON_PORTS", help="Port of another part, such as `postgres=15433`; repeat it or use commas."
+        ),
+    ] = None,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports for those not given.")] = False,
+    instances: Annotated[
+        list[str] | None, typer.Option(help="Processes of a service, such as `orders=2,payments=2`.", show_default="1")
+    ] = None,
+    rate_limit_scale: Annotated[
+        int | None, typer.Option(help="Multiply the edge's rate limits, for load tests.", show_default="1")
+    ] = None,
+    edge_concurrency: Annotated[int | None, typer.Option(help="Worker threads of Envoy.", show_default="1")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
+) -> None:
+    """Starts everything and waits until it is ready. Does nothing when it already runs.
+
+    What you choose is remembered: the next `gozon up` on the same home uses it again. Processes that crash are
+    started again; those that never start are shown with the end of their log, and nothing is left running.
+    """
+    begun = time.monotonic()
+    ports = parse_pairs(port or [], "--port") | ({"edge": edge_port} if edge_port else {})
+    options = Options(
+        ports, free_ports, parse_pairs(instances or [], "--instances"), rate_limit_scale, edge_concurrency, log_level
+    )
+    place = _place(home)
+    try:
+        with screen.progress("Starting Gozon") as progress:
+            config = control.up(place, options, progress)
+    except control.UpError as error:
+        screen.failure(f"Gozon did not come up, nothing runs: {error}", error.log)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        screen.failure("Interrupted, nothing runs.", [])
+        raise SystemExit(130) from None
+    if config is None:
+        screen.out.print(f"Gozon is up already ({place.path}); to change something, gozon down first.")
+    else:
+        screen.card(place, config, time.monotonic() - begun)
+
+
+@app.command()
+def down(home: HomeOption = DEFAULT_HOME) -> None:
+    """Stops everything; the data stays. Requests under way are finished first."""
+    with screen.out.status("Stopping Gozon"):
+        stopped = control.down(_place(home))
+    screen.out.print("Gozon is down." if stopped else "Gozon was not running.")
+
+
+@app.command()
+def status(
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="With --json: add the addresses that hold passwords.")
+    ] = False,
+) -> None:
+    """Shows every process and asks it whether it is ready. Exits 1 unless all are."""
+    place = _place(home)
+    found = control.status(place)
+    if as_json:
+        data: dict[str, Any] = {"ok": found.ok, "home": str(place.path), "phase": found.phase}
+        if found.processes:
+            stack = control.load_stack(place)
+            data["config"] = stack.config.to_json()
+            data["urls"] = stack.urls() | (stack.secret_urls() if secrets else {})
+            data["supervisor"] = found.supervisor
+            data["processes"] = [
+                {"name": name, **facts, "log": str(place.log(name))} for name, facts in found.processes.items()
+            ]
+        print(json.dumps(data, indent=2))
+    else:
+        screen.status_table(place, found)
+    raise SystemExit(0 if found.ok else 1)
+
+
+@app.command()
+def logs(
+    process: Annotated[
+        str | None, typer.Argument(help="Such as `orders`, `orders-2`, `envoy`, `supervisor`; all when left out.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each log.")] = 20,
+) -> None:
+    """Prints the end of the logs. They are files: HOME/logs/PROCESS.log, and PROCESS.log.1 of the run before."""
+    place = _place(home)
+    names = sorted(log.stem for log in place.logs.glob("*.log"))
+    if process is not None:
+        if process not in names:
+            raise HomeError(f"no log of {process!r} in {place.logs}: there are {', '.join(names) or 'none'}")
+        names = [process]
+    width = max(map(len, names), default=0)
+    try:
+        for name, line in _all_lines(place, names, lines, follow):
+            text = line if sys.stdout.isatty() else COLOURS.sub("", line)
+            print(text if process else f"{name:<{width}} | {text}", flush=follow)
+    except (KeyboardInterrupt, BrokenPipeError):
+        # Closed by Ctrl-C or by the reader of a pipe: both are how one leaves.
+        os._exit(0)
+
+
+def _all_lines(place: Home, names: list[str], lines: int, follow: bool) -> Iterator[tuple[str, str]]:
+    yield from logs_module.last_lines(place, names, lines)
+    if follow:
+        yield from logs_module.follow(place, names)
+
+
+@app.command()
+def demo(
+    home: HomeOption = DEFAULT_HOME,
+    url: Annotated[
+        str | None, typer.Option(help="Another edge, such as that of docker compose.", show_default="this stack's")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registers a user, opens an account, puts money on it, and orders twice: one is paid, one is too dear.
+
+    Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
+    0 only when the first order is PAID and the second CANCELED for INSUFFICIENT_FUNDS.
+    """
+    from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
+
+    edge = url or control.load_stack(_place(home)).edge_url
+    result = demo_module.run(edge.rstrip("/"), None if as_json else screen.demo_step)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        screen.demo_result(result)
+    raise SystemExit(0 if result.ok else 1)
+
+
+@app.command()
+def check(
+    home: HomeOption = DEFAULT_HOME,
+    stuck_after: Annotated[
+        float, typer.Option(min=0, help="Seconds that an order, a charge or an event may be under way.")
+    ] = 30.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Proves on the live databases that no order is lost or stuck, no money doubled, and the ledger in balance.
+
+    Shows the rows that break a rule and exits 1 when there is one. It may run at any time, under load too.
+    """
+    from stack import check as check_module  # noqa: PLC0415 - asyncpg is slow to import
+
+    place = _place(home)
+    if not place.is_supervised():
+        raise HomeError(f"nothing runs in {place.path}: gozon up first")
+    try:
+        report = asyncio.run(check_module.check(control.load_stack(place), stuck_after))
+    except check_module.DATABASE_AWAY as error:
+        raise HomeError(f"the databases can't be read now ({error}): look at gozon status") from error
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2, default=str))
+    else:
+        screen.check_report(report)
+    raise SystemExit(0 if report.ok else 1)
+
+
+@app.command()
+def migrate(home: HomeOption = DEFAULT_HOME) -> None:
+    """Brings the databases of the running stack up to date, as `gozon up` does when it starts."""
+    failed = [service for service in SERVICES if not control.migrate(control.load_stack(_place(home)), service)]
+    raise SystemExit(1 if failed else 0)
+
+
+@app.command()
+def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Looks whether this machine can run Gozon and what is wrong if not, with advice. Exits 1 when something is."""
+    findings = list(doctor_module.examine(_place(home)))
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": ok, "findings": [finding.to_json() for finding in findings]}, indent=2))
+    else:
+        screen.doctor_table(findings)
+    raise SystemExit(0 if ok else 1)
+
+
+@app.command()
+def reset(
+    home: HomeOption = DEFAULT_HOME,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stops everything and deletes the home folder: databases, secrets, logs and what was chosen at `gozon up`."""
+    place = _place(home)
+    if not place.path.exists():
+        screen.out.print(f"There is nothing in {place.path}.")
+        return
+    if not place.is_ours():
+        raise HomeError(f"{place.path} was not made by gozon up: it is left alone")
+    if not yes:
+        typer.confirm(f"Delete all orders, accounts and secrets in {place.path}?", abort=True)
+    control.down(place)
+    shutil.rmtree(place.path)
+    screen.out.print(f"{place.path} is deleted.")
+
+
+def _place(home: Path) -> Home:
+    return Home(home.expanduser().absolute())

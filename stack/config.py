@@ -1,0 +1,162 @@
+"""What one stack is made of: its ports, how many instances of each service, and how the edge is tuned."""
+
+import random
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+SERVICES = ("users", "orders", "payments")
+
+DEFAULT_PORTS: Mapping[str, int] = {
+    "edge": 8080,
+    "envoy-admin": 19901,
+    "envoy-jwks": 18081,
+    "postgres": 15432,
+    "nats": 14222,
+    "nats-monitor": 18222,
+    "valkey": 16379,
+    "users": 15051,
+    "users-metrics": 19151,
+    "orders": 15052,
+    "orders-metrics": 19152,
+    "payments": 15053,
+    "payments-metrics": 19153,
+}
+# The nth instance of a service listens this much above the one before.
+INSTANCE_STEP = 10
+MAX_INSTANCES = 9
+# Below the kernel's ephemeral ports, so that no outgoing connection can sit on a chosen port.
+FREE_PORTS = range(20000, 32000)
+
+
+class ConfigError(Exception):
+    """The options given can't make a stack; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One stack's settings, complete: every process finds its ports here."""
+
+    ports: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_PORTS))
+    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 1))
+    # Multiplies every bucket of the edge's rate limits.
+    rate_limit_scale: int = 1
+    # Worker threads of Envoy.
+    edge_concurrency: int = 1
+    log_level: str = "info"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what `to_json` wrote."""
+        return cls(**data)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain data for a JSON file."""
+        return asdict(self)
+
+    def instance_names(self, service: str) -> list[str]:
+        """Names of a service's processes: `orders`, `orders-2`, …"""
+        return [instance_name(service, number) for number in range(1, self.instances[service] + 1)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; None means: as last time, else the default."""
+
+    ports: dict[str, int] = field(default_factory=dict)
+    free_ports: bool = False
+    instances: dict[str, int] = field(default_factory=dict)
+    rate_limit_scale: int | None = None
+    edge_concurrency: int | None = None
+    log_level: str | None = None
+
+
+def instance_name(service: str, number: int) -> str:
+    """Name of the nth process of a service, counted from 1."""
+    return service if number == 1 else f"{service}-{number}"
+
+
+def parse_pairs(texts: Iterable[str], what: str) -> dict[str, int]:
+    """Reads `name=number` pairs, several in one text separated by commas.
+
+    Raises ConfigError for anything else.
+    """
+    pairs: dict[str, int] = {}
+    for pair in (part for text in texts for part in text.split(",") if part.strip()):
+        name, _, number = pair.partition("=")
+        if not number.strip().isdecimal():
+            raise ConfigError(f"{what} {pair.strip()!r}: write it as name=number, for example {name.strip() or 'x'}=2")
+        pairs[name.strip()] = int(number)
+    return pairs
+
+
+def choose(options: Options, previous: Config | None) -> Config:
+    """Combines what was asked for with what was chosen last time and the defaults.
+
+    Raises ConfigError for an unknown name, a number out of range, or two processes on one port.
+    """
+    base = previous or Config()
+    for service, count in options.instances.items():
+        if service not in SERVICES:
+            raise ConfigError(f"no service {service!r}: there are {', '.join(SERVICES)}")
+        if not 1 <= count <= MAX_INSTANCES:
+            raise ConfigError(f"instances of {service}: 1 to {MAX_INSTANCES}, not {count}")
+    for name, value in (("rate limit scale", options.rate_limit_scale), ("edge concurrency", options.edge_concurrency)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}: at least 1, not {value}")
+    instances = base.instances | options.instances
+    return Config(
+        ports=_choose_ports(options, previous.ports if previous else {}, instances),
+        instances=instances,
+        rate_limit_scale=options.rate_limit_scale or base.rate_limit_scale,
+        edge_concurrency=options.edge_concurrency or base.edge_concurrency,
+        log_level=options.log_level or base.log_level,
+    )
+
+
+def port_is_free(port: int) -> bool:
+    """Says whether a server could listen on this loopback port now."""
+    with socket.socket() as sock:
+        # As servers do: connections of a dead server that linger in TIME_WAIT are no obstacle.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:
+    defaults = dict(DEFAULT_PORTS)
+    for service in SERVICES:
+        for number in range(2, instances[service] + 1):
+            shift = INSTANCE_STEP * (number - 1)
+            for suffix in ("", "-metrics"):
+                name = instance_name(service, number) + suffix
+                defaults[name] = options.ports.get(service + suffix, defaults[service + suffix]) + shift
+    for name, port in options.ports.items():
+        if name not in defaults:
+            raise ConfigError(f"no port {name!r}: there are {', '.join(sorted(defaults))}")
+        if not 1 <= port <= 65535:
+            raise ConfigError(f"port {name}: 1 to 65535, not {port}")
+    ports = {name: options.ports.get(name) or previous.get(name) or port for name, port in defaults.items()}
+    if options.free_ports:
+        _take_free_ports(ports, keep=set(options.ports), previous=previous)
+    names: dict[int, str] = {}
+    for name, port in ports.items():
+        if port in names:
+            raise ConfigError(f"{names[port]} and {name} can't both have port {port}: add --port {name}=NUMBER")
+        names[port] = name
+    return ports
+
+
+def _take_free_ports(ports: dict[str, int], keep: set[str], previous: Mapping[str, int]) -> None:
+    """Gives every port a free number, unless it was asked for, or chosen last time and still is free."""
+    taken = {ports[name] for name in keep}
+    for name in ports.keys() - keep:
+        if not (name in previous and previous[name] not in taken and port_is_free(previous[name])):
+            # At random, so that stacks which start at the same moment are unlikely to choose the same.
+            candidates = (random.choice(FREE_PORTS) for _ in range(10_000))
+            ports[name] = next(port for port in candidates if port not in taken and port_is_free(port))
+        taken.add(ports[name])

@@ -1,0 +1,168 @@
+"""`gozon demo`: a user, an account, an order that is paid and one that is declined, through the public edge."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx
+
+POLL_SECONDS = 0.02
+SETTLE_SECONDS = 30.0
+DEPOSIT = 150_000
+TEA = {"items": [{"name": "Tea", "quantity": 2, "price": 45_000}], "description": "Tea for two", "currency": "RUB"}
+TELESCOPE = {"amount": 9_900_000, "description": "A telescope, too dear", "currency": "RUB"}
+
+
+class DemoError(Exception):
+    """A step was answered otherwise than it should be."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One request and its answer."""
+
+    title: str
+    curl: str
+    status: int
+    milliseconds: float
+    location: str | None
+    response: Any
+
+
+@dataclass
+class Result:
+    """What the demo did, as `gozon demo --json` prints it."""
+
+    ok: bool = False
+    error: str | None = None
+    # The two orders as they ended, each with `settled_ms`: from the request's sending until its end was seen.
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain data."""
+        return asdict(self)
+
+
+Show = Callable[[Step], None] | None
+
+
+def run(url: str, show: Show) -> Result:
+    """Walks through the demo at an edge, calling `show` after each step.
+
+    The result says whether the first order was PAID and the second CANCELED for INSUFFICIENT_FUNDS.
+    """
+    result = Result()
+    try:
+        with httpx.Client(base_url=url, timeout=15, trust_env=False) as client:
+            _walk(_Visitor(client, result, show))
+    except (DemoError, httpx.HTTPError) as error:
+        result.error = str(error)
+        return result
+    ends = [(order["status"], order["cancel_reason"]) for order in result.orders]
+    result.ok = ends == [("PAID", "CANCEL_REASON_UNSPECIFIED"), ("CANCELED", "INSUFFICIENT_FUNDS")]
+    if not result.ok:
+        result.error = f"the orders ended otherwise than they should: {ends}"
+    return result
+
+
+def _walk(visitor: _Visitor) -> None:
+    email = f"demo-{secrets.token_hex(6)}@example.com"
+    password = secrets.token_urlsafe(12)
+    user = visitor.post("Register", "/register", {"email": email, "password": password, "username": "Demo"})
+    visitor.sign_in(email, password)
+    account = f"/accounts/{user['id']}"
+    visitor.post("Open an account", account, {"currency": "RUB"})
+    visitor.post(f"Put {DEPOSIT / 100:,.2f} RUB on it", f"{account}/deposit", {"amount": DEPOSIT}, idempotent=True)
+    visitor.order("Order tea for 900.00 RUB", TEA)
+    visitor.order("Order a telescope for 99,000.00 RUB: more than there is", TELESCOPE)
+    visitor.get("What is left", account)
+
+
+class _Visitor:
+    """Somebody with curl."""
+
+    def __init__(self, client: httpx.Client, result: Result, show: Show) -> None:
+        self._client = client
+        self._result = result
+        self._show = show
+        self._token = ""
+
+    def post(self, title: str, path: str, body: dict[str, Any], *, idempotent: bool = False) -> dict[str, Any]:
+        """Sends JSON and returns the answer's."""
+        headers = {"content-type": "application/json"}
+        if idempotent:
+            headers["idempotency-key"] = secrets.token_hex(8)
+        return self._request(title, "POST", path, headers, json.dumps(body))
+
+    def get(self, title: str, path: str) -> dict[str, Any]:
+        """Reads a resource."""
+        return self._request(title, "GET", path, {}, None)
+
+    def sign_in(self, email: str, password: str) -> None:
+        """Takes a token, which all that follows carries."""
+        form = httpx.QueryParams(grant_type="password", username=email, password=password)
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        self._token = self._request("Get a token", "POST", "/token", headers, str(form))["access_token"]
+
+    def order(self, title: str, body: dict[str, Any]) -> None:
+        """Creates an order and waits until it is paid or canceled."""
+        sent = time.perf_counter()
+        path = f"/orders/{self.post(title, '/orders', body, idempotent=True)['id']}"
+        while (order := self._read(path))["status"] == "PENDING":
+            if time.perf_counter() - sent > SETTLE_SECONDS:
+                raise DemoError(f"{path} is PENDING after {SETTLE_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+        settled = round((time.perf_counter() - sent) * 1000, 1)
+        self.get(f"Its end, {settled:.0f} ms after the request", path)
+        self._result.orders.append(order | {"settled_ms": settled})
+
+    def _read(self, path: str) -> dict[str, Any]:
+        response = self._client.get(path, headers=self._authorization())
+        if response.status_code != 200:
+            raise DemoError(f"GET {path} answered {response.status_code}: {response.text}")
+        order: dict[str, Any] = response.json()
+        return order
+
+    def _authorization(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token}"} if self._token else {}
+
+    def _request(self, title: str, method: str, path: str, headers: dict[str, str], body: str | None) -> dict[str, Any]:
+        begun = time.perf_counter()
+        response = self._client.request(method, path, headers=headers | self._authorization(), content=body)
+        step = Step(
+            title,
+            self._curl(method, path, headers, body),
+            response.status_code,
+            round((time.perf_counter() - begun) * 1000, 1),
+            response.headers.get("location"),
+            _parsed(response),
+        )
+        self._result.steps.append(step)
+        if self._show:
+            self._show(step)
+        if response.is_error or not isinstance(step.response, dict):
+            raise DemoError(f"{method} {path} answered {response.status_code}: {response.text}")
+        return step.response
+
+    def _curl(self, method: str, path: str, headers: dict[str, str], body: str | None) -> str:
+        # curl makes a POST of what has a body.
+        words = ["-X", method] if method != "GET" and body is None else []
+        line = shlex.join(["curl", *words, str(self._client.base_url).rstrip("/") + path])
+        line += "".join(f" \\\n  -H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
+        if self._token:
+            line += ' \\\n  -H "authorization: Bearer $TOKEN"'
+        return line + (f" \\\n  -d {shlex.quote(body)}" if body is not None else "")
+
+
+def _parsed(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return response.text

@@ -1,0 +1,88 @@
+"""Adapts edge/envoy.yaml, written for docker compose, to this machine: addresses, ports, paths and the limits' scale.
+
+Nothing else is touched, so what runs here is what runs there.
+"""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from stack.config import SERVICES, Config
+from stack.home import CHECKOUT, Stack, write_private
+
+SOURCE = CHECKOUT / "edge" / "envoy.yaml"
+DESCRIPTORS = CHECKOUT / "edge" / "gozon.binpb"
+LOOPBACK = "127.0.0.1"
+# Which of our ports each listener of the file has.
+LISTENER_PORTS = {"public": "edge", "jwks": "envoy-jwks"}
+UINT32_MAX = 2**32 - 1
+
+
+class EdgeError(Exception):
+    """edge/envoy.yaml holds a listener, cluster or address that this module does not know."""
+
+
+def write(stack: Stack) -> None:
+    """Writes HOME/envoy.yaml. Raises EdgeError, naming what is unknown."""
+    source = yaml.load(SOURCE.read_text(), Loader=yaml.CSafeLoader)
+    text = yaml.dump(adapted(source, stack.config), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
+    write_private(stack.home.envoy_config, text)
+
+
+def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Returns a parsed edge/envoy.yaml with this stack's addresses. Raises EdgeError."""
+    # Through JSON, because YAML's anchors make parts share one object, which would be changed twice.
+    edge: dict[str, Any] = json.loads(json.dumps(source))
+    ports = config.ports
+    _set_address(edge["admin"]["address"], ports["envoy-admin"])
+    for listener in edge["static_resources"]["listeners"]:
+        if listener["name"] not in LISTENER_PORTS:
+            raise EdgeError(f"{SOURCE}: unknown listener {listener['name']}: add it to stack/edge.py")
+        _set_address(listener["address"], ports[LISTENER_PORTS[listener["name"]]])
+    for cluster in edge["static_resources"]["clusters"]:
+        _set_endpoints(cluster, _cluster_ports(cluster["name"], config))
+    for part in _dictionaries(edge):
+        if "proto_descriptor" in part:
+            part["proto_descriptor"] = str(DESCRIPTORS)
+        if "token_bucket" in part:
+            _scale(part["token_bucket"], config.rate_limit_scale)
+    return edge
+
+
+def _cluster_ports(name: str, config: Config) -> list[int]:
+    if name in SERVICES:
+        return [config.ports[instance] for instance in config.instance_names(name)]
+    if name == "jwks":
+        return [config.ports["envoy-jwks"]]
+    raise EdgeError(f"{SOURCE}: unknown cluster {name}: add it to stack/edge.py")
+
+
+def _set_endpoints(cluster: dict[str, Any], ports: list[int]) -> None:
+    """Gives a cluster one endpoint a port, each like the first one of the file."""
+    locality = cluster["load_assignment"]["endpoints"][0]
+    model = locality["lb_endpoints"][0]
+    locality["lb_endpoints"] = [copy.deepcopy(model) for _ in ports]
+    for endpoint, port in zip(locality["lb_endpoints"], ports, strict=True):
+        _set_address(endpoint["endpoint"]["address"], port)
+
+
+def _set_address(address: dict[str, Any], port: int) -> None:
+    address["socket_address"].update(address=LOOPBACK, port_value=port)
+
+
+def _scale(bucket: dict[str, Any], factor: int) -> None:
+    for name in ("max_tokens", "tokens_per_fill"):
+        if name in bucket:
+            bucket[name] = min(bucket[name] * factor, UINT32_MAX)
+
+
+def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary inside a parsed YAML file."""
+    if isinstance(value, dict):
+        yield value
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        yield from _dictionaries(child)

@@ -1,0 +1,217 @@
+"""The folder a stack lives in: data, logs, secrets, what was chosen, and what is running."""
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stack.config import SERVICES, Config
+from stack.proc import start_ticks
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DEFAULT_HOME = CHECKOUT / ".gozon"
+
+
+class HomeError(Exception):
+    """The home folder can't be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Passwords of one stack; 192 bits each, safe in URLs and in SQL literals."""
+
+    postgres: str
+    users: str
+    orders: str
+    payments: str
+    nats: str
+    valkey: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths inside the folder, and the files that are read and written whole."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """One file a process."""
+        return self.path / "logs"
+
+    @property
+    def postgres_data(self) -> Path:
+        """PostgreSQL's data directory."""
+        return self.path / "postgres"
+
+    @property
+    def signing_key(self) -> Path:
+        """The private key (PEM, EC P-256) that signs access tokens."""
+        return self.path / "signing-key.pem"
+
+    @property
+    def envoy_config(self) -> Path:
+        """edge/envoy.yaml with this stack's addresses."""
+        return self.path / "envoy.yaml"
+
+    @property
+    def nats_config(self) -> Path:
+        """NATS's settings, with its password."""
+        return self.path / "nats.conf"
+
+    @property
+    def valkey_config(self) -> Path:
+        """Valkey's settings, with its password."""
+        return self.path / "valkey.conf"
+
+    def log(self, process: str) -> Path:
+        """Where a process writes."""
+        return self.logs / f"{process}.log"
+
+    def create(self) -> None:
+        """Makes the folder, closed to other users. Does nothing when it exists."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        for folder in (self.logs, self.path / "nats", self.path / "valkey"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def secrets(self) -> Secrets:
+        """Reads the passwords, creating them (and the signing key) the first time.
+
+        Raises HomeError when data exists whose passwords are gone.
+        """
+        file = self.path / "secrets.json"
+        if not file.exists():
+            if self.postgres_data.exists():
+                raise HomeError(f"{file} is gone but its databases are there: put it back, or run gozon reset")
+            made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
+            write_private(file, json.dumps(asdict(made), indent=2))
+        if not self.signing_key.exists():
+            write_private(self.signing_key, _new_signing_key())
+        return Secrets(**json.loads(file.read_text()))
+
+    def config(self) -> Config | None:
+        """What the last `gozon up` chose; None before the first."""
+        data = _read_json(self.path / "config.json")
+        return Config.from_json(data) if data else None
+
+    def save_config(self, config: Config) -> None:
+        """Remembers what was chosen."""
+        write_private(self.path / "config.json", json.dumps(config.to_json(), indent=2))
+
+    def is_ours(self) -> bool:
+        """Says whether `gozon up` made this folder, so that another one is never deleted by mistake."""
+        return (self.path / "gozon.lock").exists()
+
+    def rotate_logs(self) -> None:
+        """Puts the logs of the last run aside, as NAME.log.1, in place of those of the run before."""
+        for log in self.logs.glob("*.log"):
+            log.replace(log.with_suffix(".log.1"))
+
+    def state(self) -> dict[str, Any]:
+        """What the supervisor last wrote; empty when nothing ever ran. See stack/state.py."""
+        return _read_json(self.path / "state.json")
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Replaces the state in one step, so that readers never see half of it."""
+        write_private(self.path / "state.json", json.dumps(state, indent=2))
+
+    def lock(self) -> int | None:
+        """Takes the lock of who starts or runs a stack here; None when another holds it.
+
+        The kernel frees it however its holder ends. Returns the file descriptor to keep open.
+        """
+        descriptor = os.open(self.path / "gozon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def is_supervised(self) -> bool:
+        """Says whether the supervisor that last wrote the state lives."""
+        supervisor = self.state().get("supervisor")
+        return supervisor is not None and start_ticks(supervisor["pid"]) == supervisor["started"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that processes are built from, and the addresses they are reached at."""
+
+    home: Home
+    config: Config
+    secrets: Secrets
+
+    @property
+    def edge_url(self) -> str:
+        """The public address, REST and gRPC."""
+        return f"http://127.0.0.1:{self.config.ports['edge']}"
+
+    @property
+    def nats_url(self) -> str:
+        """NATS with user and password."""
+        return f"nats://gozon:{self.secrets.nats}@127.0.0.1:{self.config.ports['nats']}"
+
+    @property
+    def redis_url(self) -> str:
+        """Valkey with its password."""
+        return f"redis://:{self.secrets.valkey}@127.0.0.1:{self.config.ports['valkey']}/0"
+
+    def database_url(self, service: str) -> str:
+        """The database of a service, as its own role."""
+        return self._postgres_url(service, asdict(self.secrets)[service], service)
+
+    def superuser_url(self, database: str = "postgres") -> str:
+        """A database as the superuser: for setting up and checking, never for a service."""
+        return self._postgres_url("postgres", self.secrets.postgres, database)
+
+    def _postgres_url(self, role: str, password: str, database: str) -> str:
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.config.ports['postgres']}/{database}"
+
+    def urls(self) -> dict[str, str]:
+        """The addresses that hold no secret."""
+        ports = self.config.ports
+        return {
+            "edge": self.edge_url,
+            "envoy_admin": f"http://127.0.0.1:{ports['envoy-admin']}",
+            "nats_monitor": f"http://127.0.0.1:{ports['nats-monitor']}",
+        }
+
+    def secret_urls(self) -> dict[str, str]:
+        """The addresses with passwords in them, for tests and tools."""
+        return {
+            "nats": self.nats_url,
+            "redis": self.redis_url,
+            "postgres": self.superuser_url(),
+            **{f"{service}_database": self.database_url(service) for service in SERVICES},
+        }
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, in one step."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    Path(temporary).replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return data
+
+
+def _new_signing_key() -> str:
+    # Imported here, because it takes longer than all the rest and is needed once.
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: PLC0415
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -1,0 +1,171 @@
+"""The list of processes: how each is started, how one knows that it is ready, how it is stopped."""
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from stack import binaries, probes
+from stack.config import SERVICES
+from stack.home import Stack
+
+
+class Stage(IntEnum):
+    """Started in this order, each stage when the one before is ready; stopped in the opposite order."""
+
+    SERVERS = 0
+    SERVICES = 1
+    EDGE = 2
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process that is kept running."""
+
+    name: str
+    stage: Stage
+    argv: list[str]
+    port: int
+    probe: probes.Probe
+    env: Mapping[str, str] = field(default_factory=dict)
+    # What asks it to stop gracefully, and how many seconds it has before it is killed.
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 15
+    # Port of its metrics or monitor page, 0 for none.
+    metrics_port: int = 0
+
+
+def processes(stack: Stack) -> list[Process]:
+    """Everything one stack runs, in the order of starting."""
+    services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
+    return [_postgres(stack), _nats(stack), _valkey(stack), *services, _envoy(stack)]
+
+
+def _postgres(stack: Stack) -> Process:
+    port = stack.config.ports["postgres"]
+    settings = {
+        "port": port,
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "shared_buffers": "256MB",
+        "max_connections": 200,
+        "max_wal_size": "4GB",
+        "wal_compression": "on",
+    }
+    return Process(
+        name="postgres",
+        stage=Stage.SERVERS,
+        argv=[
+            *binaries.as_postgres_user(),
+            # QUIT: the postmaster takes its backends with it, which KILL would leave behind.
+            *binaries.dying_with_parent("QUIT"),
+            str(binaries.postgres("postgres")),
+            "-D",
+            str(stack.home.postgres_data),
+            *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
+        ],
+        port=port,
+        probe=probes.postgres(stack.superuser_url()),
+        stop_signal=signal.SIGINT,  # "fast shutdown": ends sessions, then a checkpoint
+        stop_seconds=60,
+    )
+
+
+def _nats(stack: Stack) -> Process:
+    ports = stack.config.ports
+    return Process(
+        name="nats",
+        stage=Stage.SERVERS,
+        argv=[*binaries.dying_with_parent("KILL"), str(binaries.nats_server()), "-c", str(stack.home.nats_config)],
+        port=ports["nats"],
+        probe=probes.http(ports["nats-monitor"], "/healthz"),
+        metrics_port=ports["nats-monitor"],
+    )
+
+
+def _valkey(stack: Stack) -> Process:
+    port = stack.config.ports["valkey"]
+    return Process(
+        name="valkey",
+        stage=Stage.SERVERS,
+        argv=[*binaries.dying_with_parent("KILL"), str(binaries.valkey_server()), str(stack.home.valkey_config)],
+        port=port,
+        probe=probes.valkey(port, stack.secrets.valkey),
+    )
+
+
+def _service(stack: Stack, service: str, name: str) -> Process:
+    ports = stack.config.ports
+    return Process(
+        name=name,
+        stage=Stage.SERVICES,
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(service)],
+        port=ports[name],
+        probe=probes.grpc_health(ports[name]),
+        env=service_env(stack, service, name),
+        metrics_port=ports[f"{name}-metrics"],
+    )
+
+
+def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
+    """Settings of one instance of a service, exactly those it knows: it refuses others."""
+    ports = stack.config.ports
+    env = {
+        "GOZON_DATABASE_URL": stack.database_url(service),
+        "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
+        "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
+        "GOZON_LOG_LEVEL": stack.config.log_level,
+        "GOZON_LOG_FORMAT": "console",
+    }
+    if service == "users":
+        env["GOZON_SIGNING_KEY_FILE"] = str(stack.home.signing_key)
+    else:
+        env["GOZON_NATS_URL"] = stack.nats_url
+        env["GOZON_USERS_TARGET"] = _users_target(stack)
+    if service == "orders":
+        env["GOZON_REDIS_URL"] = stack.redis_url
+    return env
+
+
+def migration(stack: Stack, service: str) -> tuple[list[str], dict[str, str]]:
+    """Command and environment that bring a service's database up to date, beside a running instance too."""
+    # Without a metrics port, which the instance has.
+    env = service_env(stack, service, service) | {"GOZON_METRICS_PORT": "0"}
+    return [*binaries.dying_with_parent("KILL"), *binaries.service(service), "migrate"], environment(env)
+
+
+def _users_target(stack: Stack) -> str:
+    """The gRPC target of Users, all its instances: any of them knows the keys."""
+    addresses = [f"127.0.0.1:{stack.config.ports[name]}" for name in stack.config.instance_names("users")]
+    return addresses[0] if len(addresses) == 1 else f"ipv4:{','.join(addresses)}"
+
+
+def _envoy(stack: Stack) -> Process:
+    ports = stack.config.ports
+    return Process(
+        name="envoy",
+        stage=Stage.EDGE,
+        argv=[
+            *binaries.dying_with_parent("KILL"),
+            str(binaries.envoy()),
+            "-c",
+            str(stack.home.envoy_config),
+            "--concurrency",
+            str(stack.config.edge_concurrency),
+            # Hot restart would let several stacks collide, and changes which parent's death ends Envoy.
+            "--disable-hot-restart",
+            "--file-flush-interval-msec",
+            "1000",
+            "--log-level",
+            "warning",
+        ],
+        port=ports["edge"],
+        probe=probes.edge(ports["edge"], ports["envoy-admin"]),
+        metrics_port=ports["envoy-admin"],
+    )
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """A process's environment: its own, and ours less what is meant for `gozon` or would lead it astray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("GOZON_", "PG"))} | dict(extra)

@@ -1,0 +1,159 @@
+"""What a person sees: progress while the stack comes up, tables, the card at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from stack.config import Config
+from stack.control import Status
+from stack.doctor import Finding
+from stack.home import Home
+
+if TYPE_CHECKING:
+    from stack.check import Report
+    from stack.demo import Result, Step
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "restarting": "yellow", "waiting": "dim"}
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Shows the start: a line for each part as it is ready, and what is being waited for.
+
+    Yields the function to call with each new state (see stack/state.py).
+    """
+    begun = time.monotonic()
+    reported: set[str] = set()
+    with out.status(title) as spinner:
+
+        def show(state: dict[str, Any]) -> None:
+            parts = {**state.get("steps", {})}
+            parts |= {name: facts["state"] for name, facts in state.get("processes", {}).items()}
+            for name, part in parts.items():
+                if part in ("done", "ready") and name not in reported:
+                    reported.add(name)
+                    out.print(f"  [green]✓[/] {name:<18} [dim]{time.monotonic() - begun:5.1f} s[/]")
+            waiting = [name for name, part in parts.items() if part in ("running", "starting", "restarting")]
+            spinner.update(f"{title} [dim]{', '.join(waiting)}[/]")
+
+        yield show
+
+
+def failure(reason: str, log: list[str]) -> None:
+    """Shows on standard error what went wrong, with the end of a log."""
+    err.print(f"[bold red]✗[/] {escape(reason)}")
+    if log:
+        err.print(Panel(Text.from_ansi("\n".join(log)), title="the end of its log", border_style="red"))
+
+
+def card(home: Home, config: Config, seconds: float) -> None:
+    """Shows that the stack is up and what to do with it."""
+    edge = f"http://127.0.0.1:{config.ports['edge']}"
+    lines = Table.grid(padding=(0, 2))
+    lines.add_row("REST and gRPC", f"[bold]{edge}[/]")
+    lines.add_row("Envoy admin", f"http://127.0.0.1:{config.ports['envoy-admin']}")
+    lines.add_row("NATS monitor", f"http://127.0.0.1:{config.ports['nats-monitor']}")
+    lines.add_row("Data, logs, secrets", str(home.path))
+    lines.add_row("", "")
+    for title, command, what in (
+        ("Try next", "gozon demo", "one order paid, one declined, as curl"),
+        ("", "gozon check", "proves that no money is lost or doubled"),
+        ("", "gozon status", "what runs"),
+        ("", "gozon logs -f", "what it says"),
+        ("", "gozon down", "stops it"),
+    ):
+        lines.add_row(title, f"[bold]{command:<14}[/] {what}")
+    out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
+
+
+def status_table(home: Home, status: Status) -> None:
+    """Shows every process and whether it answers."""
+    if not status.processes:
+        out.print(f"Gozon is {status.phase} ({home.path}).")
+        return
+    table = Table(title=f"Gozon is {status.phase} · {home.path}", title_justify="left", title_style="bold")
+    for column in ("process", "state", "pid", "port", "metrics", "restarts", "up for"):
+        table.add_column(column, justify="left" if column in ("process", "state") else "right")
+    for name, facts in status.processes.items():
+        colour = COLOURS.get(facts["state"], "red")
+        numbers = (facts["pid"], facts["port"], facts["metrics_port"], facts["restarts"], _age(facts["since"]))
+        cells = ("" if number is None else str(number) for number in numbers)
+        table.add_row(name, f"[{colour}]{facts['state']}[/]", *cells)
+    out.print(table)
+
+
+def demo_step(step: Step) -> None:
+    """Shows a request as one would type it, and its answer."""
+    out.rule(f"[bold]{escape(step.title)}[/]", align="left", style="dim")
+    # Without markup and wrapping: the lines are to be pasted.
+    out.print(step.curl, markup=False, soft_wrap=True, style="cyan")
+    colour = "green" if step.status < 300 else "red"
+    location = f" · location: {step.location}" if step.location else ""
+    out.print(f"[{colour}]{step.status}[/] [dim]in {step.milliseconds:.1f} ms{escape(location)}[/]")
+    answer = step.response if isinstance(step.response, str) else json.dumps(step.response, indent=2)
+    out.print(answer, markup=False, soft_wrap=True)
+    if isinstance(step.response, dict) and (token := step.response.get("access_token")):
+        out.print(f"TOKEN={token}", markup=False, soft_wrap=True, style="cyan")
+    out.print()
+
+
+def demo_result(result: Result) -> None:
+    """Shows how the orders of the demo ended."""
+    for order in result.orders:
+        colour = "green" if order["status"] == "PAID" else "yellow"
+        reason = "" if order["status"] == "PAID" else f" ({order['cancel_reason']})"
+        price = f"{int(order['total_price']) / 100:,.2f} {order['currency']}"
+        out.print(
+            f"order {order['id']} · {price} · [{colour}]{order['status']}[/]{reason}, {order['settled_ms']:.0f} ms "
+            "after it was sent",
+            soft_wrap=True,
+        )
+    if not result.ok:
+        failure(f"The demo failed: {result.error}. Does gozon status show everything ready?", [])
+
+
+def check_report(report: Report) -> None:
+    """Shows each rule, and the rows that break it."""
+    table = Table(title=f"{report.orders} orders, {report.charges} charges", title_justify="left", title_style="bold")
+    for column in ("", "rule", "guarantee", "broken by"):
+        table.add_column(column)
+    for finding in report.findings:
+        mark = "[red]✗[/]" if finding.broken else "[green]✓[/]"
+        table.add_row(mark, finding.rule, str(finding.guarantee), f"{finding.broken} rows" if finding.broken else "")
+    out.print(table)
+    for finding in report.findings:
+        if finding.broken:
+            out.print(f"\n[red]{finding.rule}[/]: {finding.broken} rows, the first {len(finding.rows)}:")
+            for row in finding.rows:
+                out.print(json.dumps(row, default=str), markup=False, soft_wrap=True)
+
+
+def doctor_table(findings: list[Finding]) -> None:
+    """Shows what was looked at, and advice where something is wrong."""
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        out.print(f"{mark} {finding.name:<12} {escape(finding.found)}", soft_wrap=True)
+        if not finding.ok:
+            out.print(f"  → {escape(finding.advice)}", style="yellow", soft_wrap=True)
+
+
+def _age(since: float | None) -> str | None:
+    if since is None:
+        return None
+    seconds = int(time.time() - since)
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
