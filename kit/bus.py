@@ -1,16 +1,23 @@
 """NATS JetStream: publishing with acknowledgement, consuming in batches, bounded redelivery, dead letters.
 
+Many events travel in one message (gozon.events.v1.Envelope), which is what makes an event cheap under load; outbox,
+inbox, handlers and dead letters know only single events.
+
 Returning from a handler is an ack, raising is a nack. A message that keeps failing alone is moved to the stream DEAD
 and blocks nobody; while the database is away nothing is counted against any message.
 """
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import nats
+import nats.errors
 import structlog
+from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -18,6 +25,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 from prometheus_client import Counter
 
+from gozon.events.v1.envelope_pb2 import Envelope, Event
 from kit.batch import BUSY, LINGER_SECONDS
 from kit.errors import Unavailable
 from kit.telemetry import BATCH_SIZE, traceparent
@@ -25,11 +33,16 @@ from kit.telemetry import BATCH_SIZE, traceparent
 PUBLISH_TIMEOUT = 5.0
 ACK_WAIT = 5.0
 """What a consumer that died had in hand goes to another one after this."""
-MAX_ACK_PENDING = 5_000
+MAX_ACK_PENDING = 1_000
+PULL = 100
+"""Messages that a consumer has asked for in advance."""
+ENVELOPE_EVENTS = 100
+ENVELOPE_BYTES = 256 * 1024
+"""An envelope is closed when it holds this much; NATS takes messages up to 1 MiB."""
 PULL_EXPIRES = 30.0
 DUPLICATE_WINDOW = 120.0
 BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds until a message that failed is delivered again, by delivery; after the last one it is a dead letter."""
+"""Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
 
 CONSUMED = Counter("bus_consumed_total", "Messages handled", ["consumer", "outcome"])
 
@@ -64,6 +77,9 @@ class Consumer:
     subjects: tuple[str, ...]
 
 
+_Delivery = tuple[Msg, Sequence[Message]]
+"""A message of NATS, and the events in it."""
+
 Handler = Callable[[Sequence[Message]], Awaitable[None]]
 
 
@@ -77,7 +93,7 @@ class Bus:
         self._consumers = consumers
         self._client = Client()
         self._published = 0
-        self._waiting: dict[int, tuple[_Publication, str]] = {}
+        self._waiting: dict[int, tuple[_Publication, list[str]]] = {}
         self._connected = asyncio.Event()
         self._reconnected: list[Callable[[], None]] = []
         self._stop = asyncio.Event()
@@ -130,49 +146,47 @@ class Bus:
                 ),
             )
 
-    async def publish(self, messages: Sequence[Message]) -> set[str]:
-        """Publishes messages, all in flight at once, and returns the ids of those that JetStream has stored.
+    async def publish(self, events: Sequence[Message]) -> set[str]:
+        """Publishes events, all in flight at once, and returns the ids of those that JetStream has stored.
 
         What is not acknowledged within 5 seconds may or may not be stored; publish it again.
         """
-        publication = _Publication(len(messages))
+        envelopes = list(_envelopes(events))
+        publication = _Publication(len(envelopes))
         first = self._published
-        self._published += len(messages)
+        self._published += len(envelopes)
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT):
                 await self._connected.wait()
-                for number, message in enumerate(messages, start=first):
-                    self._waiting[number] = (publication, message.id)
-                    await self._client.publish(
-                        message.subject,
-                        message.payload,
-                        reply=f"{self._reply_prefix}{number}",
-                        headers={"Nats-Msg-Id": message.id, "traceparent": message.traceparent},
-                    )
+                for number, (subject, ids, payload) in enumerate(envelopes, start=first):
+                    self._waiting[number] = (publication, ids)
+                    reply = f"{self._reply_prefix}{number}"
+                    await self._client.publish(subject, payload, reply=reply, headers={"Nats-Msg-Id": _message_id(ids)})
                 await publication.done
         except TimeoutError:
-            log.warning("publish_timed_out", messages=len(messages), stored=len(publication.stored))
+            log.warning("publish_timed_out", events=len(events), stored=len(publication.stored))
         finally:
-            for number in range(first, first + len(messages)):
+            for number in range(first, first + len(envelopes)):
                 self._waiting.pop(number, None)
         if publication.refused:
             await self._redeclare()
         return publication.stored
 
     async def subscribe(self, subject: str, callback: Callable[[Message], None]) -> Callable[[], Awaitable[None]]:
-        """Calls back for each message on `subject` from now on, at most once, on every instance that subscribes.
+        """Calls back for each event on `subject` from now on, at most once, on every instance that subscribes.
 
         Returns the function that ends the subscription.
         """
 
         async def received(msg: Msg) -> None:
-            callback(_message(msg))
+            for message in _messages(msg):
+                callback(message)
 
         subscription = await self._client.subscribe(subject, cb=received)
         return subscription.unsubscribe
 
     async def consume(self, consumer: Consumer, handler: Handler, *, batch: int = 500) -> None:
-        """Hands batches of whatever waits to `handler` until stop_consuming() is called."""
+        """Hands whatever waits, about `batch` events at once, to `handler` until stop_consuming() is called."""
         consumption = _Consumption(self._client, consumer, handler, batch, self._stop, self._redeclare)
         self._reconnected.append(consumption.nothing_asked)
         task = asyncio.create_task(consumption.run())
@@ -192,7 +206,10 @@ class Bus:
         """Returns when NATS answers. Errors: Unavailable."""
         if not self._client.is_connected:
             raise Unavailable
-        await self._client.flush(timeout=2)
+        try:
+            await self._client.flush(timeout=2)
+        except (nats.errors.Error, OSError) as error:
+            raise Unavailable from error
 
     async def _redeclare(self) -> None:
         # When NATS lost its storage, the streams and consumers are gone with it.
@@ -202,9 +219,10 @@ class Bus:
             log.warning("declare_failed", error=repr(error))
 
     async def _on_publish_ack(self, msg: Msg) -> None:
-        publication, message_id = self._waiting.pop(int(msg.subject[len(self._reply_prefix) :]), (None, ""))
-        if publication:
-            publication.answered(message_id, stored=b'"stream"' in msg.data and b'"error"' not in msg.data)
+        number = int(msg.subject[len(self._reply_prefix) :])
+        if number in self._waiting:
+            publication, ids = self._waiting.pop(number)
+            publication.answered(ids, stored=b'"stream"' in msg.data and b'"error"' not in msg.data)
 
     async def _on_error(self, error: Exception) -> None:
         log.warning("nats_error", error=repr(error))
@@ -223,7 +241,7 @@ class Bus:
 
 
 class _Publication:
-    """Messages in flight, and what came of them."""
+    """Envelopes in flight, and what came of them."""
 
     def __init__(self, unanswered: int) -> None:
         self._unanswered = unanswered
@@ -233,10 +251,10 @@ class _Publication:
         if not unanswered:
             self.done.set_result(None)
 
-    def answered(self, message_id: str, *, stored: bool) -> None:
-        """Notes the answer to one message; the publication is done when all are answered."""
+    def answered(self, ids: Sequence[str], *, stored: bool) -> None:
+        """Notes the answer to one envelope; the publication is done when all are answered."""
         if stored:
-            self.stored.add(message_id)
+            self.stored.update(ids)
         else:
             # No such stream: NATS lost its storage.
             self.refused = True
@@ -271,9 +289,10 @@ class _Consumption:
         self._redeclare = redeclare
         self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
         self._inbox = client.new_inbox()
-        self._arrived: list[Msg] = []
+        self._arrived: deque[Msg] = deque()
         self._wake = asyncio.Event()
         self._asked = 0
+        self._failures: dict[str, int] = {}
 
     async def run(self) -> None:
         """Pulls and handles until stopped."""
@@ -281,7 +300,7 @@ class _Consumption:
         stopper = asyncio.create_task(self._wake_on_stop())
         last = 0
         while not self._stop.is_set():
-            if self._asked <= self._batch // 2:
+            if self._asked <= PULL // 2:
                 await self._pull()
             if not self._arrived:
                 self._wake.clear()
@@ -291,10 +310,11 @@ class _Consumption:
                 except TimeoutError:
                     self.nothing_asked()
                 continue
-            if last > BUSY and len(self._arrived) < self._batch:
+            if last > BUSY:
                 await asyncio.sleep(LINGER_SECONDS)
-            batch, self._arrived = self._arrived[: self._batch], self._arrived[self._batch :]
-            last = len(batch)
+            batch = self._take()
+            last = sum(len(events) for _, events in batch)
+            BATCH_SIZE.labels(self._consumer.name).observe(last)
             try:
                 await self._handle(batch)
             except Exception as error:
@@ -306,8 +326,13 @@ class _Consumption:
         for msg in self._arrived:
             await msg.nak()
 
+    def nothing_asked(self) -> None:
+        """Forgets the open pull, as the server does on a reconnect."""
+        self._asked = 0
+        self._wake.set()
+
     async def _pull(self) -> None:
-        count = self._batch - self._asked
+        count = PULL - self._asked
         request = {"batch": count, "expires": int(PULL_EXPIRES * 1e9)}
         self._asked += count
         await self._client.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox)
@@ -319,78 +344,140 @@ class _Consumption:
         else:
             # The end of a pull: 408 expired, 409 consumer deleted and the like, 503 nobody there.
             headers = msg.headers or {}
-            self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._batch)))
+            self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", PULL)))
             if headers.get("Status") not in ("404", "408"):
                 log.warning("pull_ended", consumer=self._consumer.name, status=headers)
                 await asyncio.sleep(0.5)
                 await self._redeclare()
         self._wake.set()
 
-    def nothing_asked(self) -> None:
-        """Forgets the open pull, as the server does on a reconnect."""
-        self._asked = 0
-        self._wake.set()
-
     async def _wake_on_stop(self) -> None:
         await self._stop.wait()
         self._wake.set()
 
-    async def _handle(self, batch: list[Msg]) -> None:
+    def _take(self) -> list[_Delivery]:
+        """Takes from what has arrived until it makes a batch."""
+        batch: list[_Delivery] = []
+        taken = 0
+        while self._arrived and taken < self._batch:
+            msg = self._arrived.popleft()
+            events = _messages(msg)
+            taken += len(events)
+            batch.append((msg, events))
+        return batch
+
+    async def _handle(self, batch: list[_Delivery]) -> None:
+        """Handles all events at once; if that fails, message by message, and then event by event."""
         name = self._consumer.name
-        BATCH_SIZE.labels(name).observe(len(batch))
-        messages = [_message(msg) for msg in batch]
-        if len(messages) == 1:
-            traceparent.set(messages[0].traceparent)
+        events = [event for _, events in batch for event in events]
         try:
-            await self._handler(messages)
+            await self._handler(events)
         except Unavailable:
-            # The database is away. Nobody is to blame: wait, then let all of them come again.
-            log.warning("handler_unavailable", consumer=name, messages=len(batch))
-            for msg in batch:
-                await msg.nak(delay=BACKOFF[0])
-            await asyncio.sleep(0.2)
+            await self._wait_for_database(batch)
         except Exception as error:
             if len(batch) > 1:
-                for msg in batch:
-                    await self._handle([msg])
+                for delivery in batch:
+                    await self._handle([delivery])
+            elif len(events) > 1:
+                await self._handle_one_by_one(*batch[0])
             else:
-                await self._failed(batch[0], messages[0], error)
+                await self._failed(batch[0][0], {events[0]: error} if events else {})
         else:
-            for msg in batch:
+            for msg, _ in batch:
                 await msg.ack()
-            CONSUMED.labels(name, "handled").inc(len(batch))
-        finally:
-            traceparent.set("")
+            CONSUMED.labels(name, "handled").inc(len(events))
 
-    async def _failed(self, msg: Msg, message: Message, error: Exception) -> None:
-        deliveries = msg.metadata.num_delivered
+    async def _handle_one_by_one(self, msg: Msg, events: Sequence[Message]) -> None:
+        errors: dict[Message, Exception] = {}
+        for event in events:
+            try:
+                await self._handler([event])
+            except Unavailable:
+                await self._wait_for_database([(msg, events)])
+                return
+            except Exception as error:
+                errors[event] = error
+        CONSUMED.labels(self._consumer.name, "handled").inc(len(events) - len(errors))
+        await self._failed(msg, errors)
+
+    async def _wait_for_database(self, batch: list[_Delivery]) -> None:
+        # Nobody is to blame: wait, then let all of them come again.
+        log.warning("handler_unavailable", consumer=self._consumer.name, messages=len(batch))
+        for msg, _ in batch:
+            await msg.nak(delay=BACKOFF[0])
+        await asyncio.sleep(0.2)
+
+    async def _failed(self, msg: Msg, errors: dict[Message, Exception]) -> None:
+        """Lets a message come again for the sake of the events that failed; makes dead letters of the hopeless ones."""
         name = self._consumer.name
-        if deliveries <= len(BACKOFF):
-            log.warning("redelivery", consumer=name, message=message.id, deliveries=deliveries, error=repr(error))
-            await msg.nak(delay=BACKOFF[deliveries - 1])
-            CONSUMED.labels(name, "failed").inc()
-            return
-        log.error("dead_letter", consumer=name, message=message.id, deliveries=deliveries, exc_info=error)
-        # Stored first, terminated after: a crash in between makes a second copy, never none.
+        delay = 0.0
+        for event, error in errors.items():
+            # Counted here and not by the server, which counts the deliveries while the database was away too.
+            failures = self._failures.pop(event.id, 0) + 1
+            traceparent.set(event.traceparent)
+            if failures <= len(BACKOFF):
+                self._failures[event.id] = failures
+                delay = max(delay, BACKOFF[failures - 1])
+                log.warning("redelivery", consumer=name, event_id=event.id, failures=failures, error=repr(error))
+                CONSUMED.labels(name, "failed").inc()
+            else:
+                log.error("dead_letter", consumer=name, event_id=event.id, failures=failures, exc_info=error)
+                await self._bury(event, failures, error)
+                CONSUMED.labels(name, "dead").inc()
+        traceparent.set("")
+        if delay:
+            await msg.nak(delay=delay)
+        else:
+            # Only after the dead letters are stored: a crash in between makes a second copy, never none.
+            await msg.ack()
+
+    async def _bury(self, event: Message, failures: int, error: Exception) -> None:
+        (_, _, payload), *_ = _envelopes([event])
         await self._js.publish(
-            f"dead.{name}",
-            message.payload,
+            f"dead.{self._consumer.name}",
+            payload,
             headers={
-                "Nats-Msg-Id": f"{name}:{message.id}",
-                "traceparent": message.traceparent,
-                "Gozon-Message-Id": message.id,
-                "Gozon-Subject": message.subject,
-                "Gozon-Deliveries": str(deliveries),
-                "Gozon-Error": repr(error).replace("\n", " ")[:500],
+                "Nats-Msg-Id": f"{self._consumer.name}:{event.id}",
+                "Gozon-Message-Id": event.id,
+                "Gozon-Subject": event.subject,
+                "Gozon-Failures": str(failures),
+                "Gozon-Error": ascii(error)[:500],
             },
         )
-        await msg.term()
-        CONSUMED.labels(name, "dead").inc()
 
 
 DEAD = Stream("DEAD", ("dead.>",), max_age=30 * 24 * 3600)
 
 
-def _message(msg: Msg) -> Message:
-    headers = msg.headers or {}
-    return Message(headers.get("Nats-Msg-Id", ""), msg.subject, msg.data, headers.get("traceparent", ""))
+def _envelopes(events: Sequence[Message]) -> Iterator[tuple[str, list[str], bytes]]:
+    """Packs events by subject, in order: subject, ids, payload."""
+    by_subject: dict[str, list[Message]] = {}
+    for event in events:
+        by_subject.setdefault(event.subject, []).append(event)
+    for subject, company in by_subject.items():
+        start = size = 0
+        for end, event in enumerate(company):
+            if end > start and (end - start >= ENVELOPE_EVENTS or size + len(event.payload) > ENVELOPE_BYTES):
+                yield _envelope(subject, company[start:end])
+                start, size = end, 0
+            size += len(event.payload)
+        yield _envelope(subject, company[start:])
+
+
+def _envelope(subject: str, events: Sequence[Message]) -> tuple[str, list[str], bytes]:
+    envelope = Envelope(events=[Event(id=e.id, traceparent=e.traceparent, payload=e.payload) for e in events])
+    return subject, [event.id for event in events], envelope.SerializeToString()
+
+
+def _messages(msg: Msg) -> list[Message]:
+    """Unpacks the events of a message; one that is no envelope becomes an event that no handler can read."""
+    try:
+        events = Envelope.FromString(msg.data).events
+    except DecodeError:
+        return [Message("", msg.subject, msg.data, "")]
+    return [Message(event.id, msg.subject, event.payload, event.traceparent) for event in events]
+
+
+def _message_id(ids: Sequence[str]) -> str:
+    """Tells JetStream that the same events in the same company are a duplicate; others are the inbox's affair."""
+    return ids[0] if len(ids) == 1 else hashlib.sha256("".join(ids).encode()).hexdigest()

@@ -13,11 +13,13 @@ from kit.db import Transaction
 
 async def new_ones(tx: Transaction, consumer: str, messages: Sequence[Message]) -> list[Message]:
     """Marks messages as handled by `consumer` and returns those that were not before, in order, each id once."""
+    first_of: dict[str, Message] = {}
+    for message in messages:
+        first_of.setdefault(message.id, message)
     # Sorted, so that two instances with overlapping batches wait for each other instead of deadlocking.
-    first_of = {message.id: message for message in reversed(messages)}
     rows = await tx.execute(_MARK, consumer=consumer, ids=sorted(first_of))
     marked = {str(row.message_id) for row in rows}
-    return [m for m in messages if m.id in marked and first_of[m.id] is m]
+    return [message for message in first_of.values() if message.id in marked]
 
 
 _MARK = text("""

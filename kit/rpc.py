@@ -8,13 +8,13 @@ would cost 15-30 µs a call.
 
 import asyncio
 import importlib
-import pkgutil
 import re
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -187,10 +187,10 @@ async def _tell_health(servicer: health.HealthServicer, ready: Callable[[], Awai
 def _all_services() -> list[str]:
     # Every service's descriptors are known to every process, so any of them answers reflection for all.
     names = [reflection.SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-    for module in pkgutil.walk_packages(gozon.__path__, "gozon."):
-        if module.name.endswith("_pb2"):
-            descriptor = importlib.import_module(module.name).DESCRIPTOR
-            names += [service.full_name for service in descriptor.services_by_name.values()]
+    root = Path(next(iter(gozon.__path__))).parent
+    for file in sorted(root.glob("gozon/**/*_pb2.py")):
+        descriptor = importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts)).DESCRIPTOR
+        names += [service.full_name for service in descriptor.services_by_name.values()]
     return names
 
 

@@ -45,7 +45,9 @@ def _add_trace_id(_logger: object, _method: str, event: MutableMapping[str, Any]
 def configure(service: str, level: str, log_format: str, metrics_port: int) -> None:
     """Sets up structlog on standard output, and the metrics endpoint on loopback unless the port is 0."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -53,8 +55,8 @@ def configure(service: str, level: str, log_format: str, metrics_port: int) -> N
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
     ]
+    # Tracebacks without the frames' local variables, in either format: tokens and passwords are among them.
     if log_format == "json":
-        # Without the frames' local variables: tokens and passwords are among them.
         transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         shared.append(structlog.processors.ExceptionRenderer(transformer))
     structlog.configure(

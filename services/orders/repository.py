@@ -28,6 +28,8 @@ async def insert(tx: Transaction, orders: Sequence[Order], created_at: datetime)
 
 async def settle(tx: Transaction, settlements: Sequence[Settlement], now: datetime) -> list[Order]:
     """Ends pending orders and returns those that this changed."""
+    # Sorted, so that two instances with overlapping batches wait for each other instead of deadlocking.
+    settlements = sorted(settlements, key=lambda s: (s.user_id, s.order_id))
     rows = await tx.execute(
         _SETTLE,
         user_ids=[s.user_id for s in settlements],

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from gozon.orders.v1 import orders_pb2 as gozon_dot_orders_dot_v1_dot_orders__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/events.proto\x12\x0fgozon.orders.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgozon/orders/v1/orders.proto\"\xba\x01\n\x0cOrderCreated\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12\x1f\n\x0btotal_price\x18\x03 \x01(\x03R\ntotalPrice\x12\x1a\n\x08\x63urrency\x18\x04 \x01(\tR\x08\x63urrency\x12\x39\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\"9\n\tOrderPaid\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.OrderR\x05order\"=\n\rOrderCanceled\x12,\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.OrderR\x05orderb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/events.proto\x12\x0fgozon.orders.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgozon/orders/v1/orders.proto\"\x88\x01\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0btotal_price\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\tOrderPaid\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"6\n\rOrderCanceled\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Orderb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gozon.orders.v1.events_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORDERCREATED']._serialized_start=113
-  _globals['_ORDERCREATED']._serialized_end=299
-  _globals['_ORDERPAID']._serialized_start=301
-  _globals['_ORDERPAID']._serialized_end=358
-  _globals['_ORDERCANCELED']._serialized_start=360
-  _globals['_ORDERCANCELED']._serialized_end=421
+  _globals['_ORDERCREATED']._serialized_end=249
+  _globals['_ORDERPAID']._serialized_start=251
+  _globals['_ORDERPAID']._serialized_end=301
+  _globals['_ORDERCANCELED']._serialized_start=303
+  _globals['_ORDERCANCELED']._serialized_end=357
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/orders.proto\x12\x0fgozon.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x04\n\x05Order\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12\x35\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusR\x06status\x12H\n\rcancel_reason\x18\x04 \x01(\x0e\x32#.gozon.orders.v1.Order.CancelReasonR\x0c\x63\x61ncelReason\x12\x30\n\x05items\x18\x05 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItemR\x05items\x12 \n\x0b\x64\x65scription\x18\x06 \x01(\tR\x0b\x64\x65scription\x12\x1f\n\x0btotal_price\x18\x07 \x01(\x03R\ntotalPrice\x12\x1a\n\x08\x63urrency\x18\x08 \x01(\tR\x08\x63urrency\x12\x39\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\"E\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x08\n\x04PAID\x10\x02\x12\x0c\n\x08\x43\x41NCELED\x10\x03\"l\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\"y\n\tOrderItem\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x04name\x12&\n\x08quantity\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01R\x08quantity\x12$\n\x05price\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xd0\xdb\xc3\xf4\x02(\x01R\x05price\"\xee\x02\n\x12\x43reateOrderRequest\x12:\n\x05items\x18\x01 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItemB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05items\x12&\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00R\x06\x61mount\x12*\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x0b\x64\x65scription\x12\x30\n\x08\x63urrency\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$R\x08\x63urrency\x12$\n\x0btotal_price\x18\x05 \x01(\x03H\x00R\ntotalPrice\x88\x01\x01:`\xbaH]\x1a[\n\x0fitems_or_amount\x12\x1bgive either items or amount\x1a+(size(this.items) > 0) != (this.amount > 0)B\x0e\n\x0c_total_price\"6\n\x0fGetOrderRequest\x12#\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07orderId\"\xa5\x01\n\x11ListOrdersRequest\x12&\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tpageToken\x12?\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"\xcc\x01\n\x15ListUserOrdersRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12&\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tpageToken\x12?\n\x06status\x18\x04 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"l\n\x12ListOrdersResponse\x12.\n\x06orders\x18\x01 \x03(\x0b\x32\x16.gozon.orders.v1.OrderR\x06orders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"8\n\x11WatchOrderRequest\x12#\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07orderId2\xa6\x04\n\rOrdersService\x12^\n\x0b\x43reateOrder\x12#.gozon.orders.v1.CreateOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x12\x82\xd3\xe4\x93\x02\x0c\"\x07/orders:\x01*\x12`\n\x08GetOrder\x12 .gozon.orders.v1.GetOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/orders/{order_id}\x12\x66\n\nListOrders\x12\".gozon.orders.v1.ListOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/orders\x12}\n\x0eListUserOrders\x12&.gozon.orders.v1.ListUserOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/orders/user/{user_id}\x12l\n\nWatchOrder\x12\".gozon.orders.v1.WatchOrderRequest\x1a\x16.gozon.orders.v1.Order\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/orders/{order_id}:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/orders.proto\x12\x0fgozon.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x04\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.Status\x12:\n\rcancel_reason\x18\x04 \x01(\x0e\x32#.gozon.orders.v1.Order.CancelReason\x12)\n\x05items\x18\x05 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItem\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x13\n\x0btotal_price\x18\x07 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x08\n\x04PAID\x10\x02\x12\x0c\n\x08\x43\x41NCELED\x10\x03\"l\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\"b\n\tOrderItem\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x08quantity\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12\x1d\n\x05price\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xd0\xdb\xc3\xf4\x02(\x01\"\xbc\x02\n\x12\x43reateOrderRequest\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItemB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12&\n\x08\x63urrency\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12\x18\n\x0btotal_price\x18\x05 \x01(\x03H\x00\x88\x01\x01:`\xbaH]\x1a[\n\x0fitems_or_amount\x12\x1bgive either items or amount\x1a+(size(this.items) > 0) != (this.amount > 0)B\x0e\n\x0c_total_price\"-\n\x0fGetOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x88\x01\n\x11ListOrdersRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa7\x01\n\x15ListUserOrdersRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"U\n\x12ListOrdersResponse\x12&\n\x06orders\x18\x01 \x03(\x0b\x32\x16.gozon.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x11WatchOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\xa6\x04\n\rOrdersService\x12^\n\x0b\x43reateOrder\x12#.gozon.orders.v1.CreateOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x12\x82\xd3\xe4\x93\x02\x0c\"\x07/orders:\x01*\x12`\n\x08GetOrder\x12 .gozon.orders.v1.GetOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/orders/{order_id}\x12\x66\n\nListOrders\x12\".gozon.orders.v1.ListOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/orders\x12}\n\x0eListUserOrders\x12&.gozon.orders.v1.ListUserOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/orders/user/{user_id}\x12l\n\nWatchOrder\x12\".gozon.orders.v1.WatchOrderRequest\x1a\x16.gozon.orders.v1.Order\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/orders/{order_id}:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,25 +79,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSSERVICE'].methods_by_name['WatchOrder']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['WatchOrder']._serialized_options = b'\202\323\344\223\002\032\022\030/orders/{order_id}:watch'
   _globals['_ORDER']._serialized_start=142
-  _globals['_ORDER']._serialized_end=763
-  _globals['_ORDER_STATUS']._serialized_start=584
-  _globals['_ORDER_STATUS']._serialized_end=653
-  _globals['_ORDER_CANCELREASON']._serialized_start=655
-  _globals['_ORDER_CANCELREASON']._serialized_end=763
-  _globals['_ORDERITEM']._serialized_start=765
-  _globals['_ORDERITEM']._serialized_end=886
-  _globals['_CREATEORDERREQUEST']._serialized_start=889
-  _globals['_CREATEORDERREQUEST']._serialized_end=1255
-  _globals['_GETORDERREQUEST']._serialized_start=1257
-  _globals['_GETORDERREQUEST']._serialized_end=1311
-  _globals['_LISTORDERSREQUEST']._serialized_start=1314
-  _globals['_LISTORDERSREQUEST']._serialized_end=1479
-  _globals['_LISTUSERORDERSREQUEST']._serialized_start=1482
-  _globals['_LISTUSERORDERSREQUEST']._serialized_end=1686
-  _globals['_LISTORDERSRESPONSE']._serialized_start=1688
-  _globals['_LISTORDERSRESPONSE']._serialized_end=1796
-  _globals['_WATCHORDERREQUEST']._serialized_start=1798
-  _globals['_WATCHORDERREQUEST']._serialized_end=1854
-  _globals['_ORDERSSERVICE']._serialized_start=1857
-  _globals['_ORDERSSERVICE']._serialized_end=2407
+  _globals['_ORDER']._serialized_end=665
+  _globals['_ORDER_STATUS']._serialized_start=486
+  _globals['_ORDER_STATUS']._serialized_end=555
+  _globals['_ORDER_CANCELREASON']._serialized_start=557
+  _globals['_ORDER_CANCELREASON']._serialized_end=665
+  _globals['_ORDERITEM']._serialized_start=667
+  _globals['_ORDERITEM']._serialized_end=765
+  _globals['_CREATEORDERREQUEST']._serialized_start=768
+  _globals['_CREATEORDERREQUEST']._serialized_end=1084
+  _globals['_GETORDERREQUEST']._serialized_start=1086
+  _globals['_GETORDERREQUEST']._serialized_end=1131
+  _globals['_LISTORDERSREQUEST']._serialized_start=1134
+  _globals['_LISTORDERSREQUEST']._serialized_end=1270
+  _globals['_LISTUSERORDERSREQUEST']._serialized_start=1273
+  _globals['_LISTUSERORDERSREQUEST']._serialized_end=1440
+  _globals['_LISTORDERSRESPONSE']._serialized_start=1442
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1527
+  _globals['_WATCHORDERREQUEST']._serialized_start=1529
+  _globals['_WATCHORDERREQUEST']._serialized_end=1576
+  _globals['_ORDERSSERVICE']._serialized_start=1579
+  _globals['_ORDERSSERVICE']._serialized_end=2129
 # @@protoc_insertion_point(module_scope)

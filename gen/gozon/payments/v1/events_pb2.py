@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egozon/payments/v1/events.proto\x12\x11gozon.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x10PaymentSucceeded\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12\x16\n\x06\x61mount\x18\x03 \x01(\x03R\x06\x61mount\x12\x1a\n\x08\x63urrency\x18\x04 \x01(\tR\x08\x63urrency\x12\x33\n\x07paid_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06paidAt\"\x9e\x02\n\rPaymentFailed\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12\x17\n\x07user_id\x18\x02 \x01(\tR\x06userId\x12?\n\x06reason\x18\x03 \x01(\x0e\x32\'.gozon.payments.v1.PaymentFailed.ReasonR\x06reason\x12\x37\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66\x61iledAt\"_\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egozon/payments/v1/events.proto\x12\x11gozon.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x01\n\x10PaymentSucceeded\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12+\n\x07paid_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfb\x01\n\rPaymentFailed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x37\n\x06reason\x18\x03 \x01(\x0e\x32\'.gozon.payments.v1.PaymentFailed.Reason\x12-\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gozon.payments.v1.events_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTSUCCEEDED']._serialized_start=87
-  _globals['_PAYMENTSUCCEEDED']._serialized_end=262
-  _globals['_PAYMENTFAILED']._serialized_start=265
-  _globals['_PAYMENTFAILED']._serialized_end=551
-  _globals['_PAYMENTFAILED_REASON']._serialized_start=456
-  _globals['_PAYMENTFAILED_REASON']._serialized_end=551
+  _globals['_PAYMENTSUCCEEDED']._serialized_end=219
+  _globals['_PAYMENTFAILED']._serialized_start=222
+  _globals['_PAYMENTFAILED']._serialized_end=473
+  _globals['_PAYMENTFAILED_REASON']._serialized_start=378
+  _globals['_PAYMENTFAILED_REASON']._serialized_end=473
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gozon/payments/v1/payments.proto\x12\x11gozon.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x02\n\x07\x41\x63\x63ount\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x1a\n\x08\x63urrency\x18\x02 \x01(\tR\x08\x63urrency\x12\x18\n\x07\x62\x61lance\x18\x03 \x01(\x03R\x07\x62\x61lance\x12\x12\n\x04held\x18\x04 \x01(\x03R\x04held\x12\x1c\n\tavailable\x18\x05 \x01(\x03R\tavailable\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\"i\n\x12OpenAccountRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x30\n\x08\x63urrency\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$R\x08\x63urrency\"6\n\x11GetAccountRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"\x8d\x01\n\x0e\x44\x65positRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12&\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01R\x06\x61mount\x12\x30\n\x08\x63urrency\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$R\x08\x63urrency2\x84\x03\n\x0fPaymentsService\x12p\n\x0bOpenAccount\x12%.gozon.payments.v1.OpenAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/accounts/{user_id}:\x01*\x12k\n\nGetAccount\x12$.gozon.payments.v1.GetAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/accounts/{user_id}\x12\x91\x01\n\x07\x44\x65posit\x12!.gozon.payments.v1.DepositRequest\x1a\x1a.gozon.payments.v1.Account\"G\x82\xd3\xe4\x93\x02\x41\"\x1b/accounts/{user_id}/deposit:\x01*Z\x1f\"\x1a/users/{user_id}/add-funds:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gozon/payments/v1/payments.proto\x12\x11gozon.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x07\x41\x63\x63ount\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\x12\x11\n\tavailable\x18\x05 \x01(\x03\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x12OpenAccountRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x08\x63urrency\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\".\n\x11GetAccountRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"s\n\x0e\x44\x65positRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12&\n\x08\x63urrency\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$2\x84\x03\n\x0fPaymentsService\x12p\n\x0bOpenAccount\x12%.gozon.payments.v1.OpenAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/accounts/{user_id}:\x01*\x12k\n\nGetAccount\x12$.gozon.payments.v1.GetAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/accounts/{user_id}\x12\x91\x01\n\x07\x44\x65posit\x12!.gozon.payments.v1.DepositRequest\x1a\x1a.gozon.payments.v1.Account\"G\x82\xd3\xe4\x93\x02\x41\"\x1b/accounts/{user_id}/deposit:\x01*Z\x1f\"\x1a/users/{user_id}/add-funds:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,13 +53,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSSERVICE'].methods_by_name['Deposit']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['Deposit']._serialized_options = b'\202\323\344\223\002A\"\033/accounts/{user_id}/deposit:\001*Z\037\"\032/users/{user_id}/add-funds:\001*'
   _globals['_ACCOUNT']._serialized_start=148
-  _globals['_ACCOUNT']._serialized_end=404
-  _globals['_OPENACCOUNTREQUEST']._serialized_start=406
-  _globals['_OPENACCOUNTREQUEST']._serialized_end=511
-  _globals['_GETACCOUNTREQUEST']._serialized_start=513
-  _globals['_GETACCOUNTREQUEST']._serialized_end=567
-  _globals['_DEPOSITREQUEST']._serialized_start=570
-  _globals['_DEPOSITREQUEST']._serialized_end=711
-  _globals['_PAYMENTSSERVICE']._serialized_start=714
-  _globals['_PAYMENTSSERVICE']._serialized_end=1102
+  _globals['_ACCOUNT']._serialized_end=338
+  _globals['_OPENACCOUNTREQUEST']._serialized_start=340
+  _globals['_OPENACCOUNTREQUEST']._serialized_end=427
+  _globals['_GETACCOUNTREQUEST']._serialized_start=429
+  _globals['_GETACCOUNTREQUEST']._serialized_end=475
+  _globals['_DEPOSITREQUEST']._serialized_start=477
+  _globals['_DEPOSITREQUEST']._serialized_end=592
+  _globals['_PAYMENTSSERVICE']._serialized_start=595
+  _globals['_PAYMENTSSERVICE']._serialized_end=983
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agozon/users/v1/users.proto\x12\x0egozon.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n\x04User\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05\x65mail\x18\x02 \x01(\tR\x05\x65mail\x12\x1a\n\x08username\x18\x03 \x01(\tR\x08username\x12\x14\n\x05roles\x18\x04 \x03(\tR\x05roles\x12\x39\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\"\x80\x01\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01R\x05\x65mail\x12&\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x08\x18\x80\x01R\x08password\x12#\n\x08username\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08username\"\xf4\x01\n\x0cTokenRequest\x12&\n\ngrant_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\tgrantType\x12$\n\x08username\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01R\x08username\x12$\n\x08password\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x08password\x12p\n\x04\x66orm\x18\x04 \x01(\x0b\x32\x14.google.api.HttpBodyBF\xbaHC\xba\x01@\n\tform.size\x12\x1amust be at most 4096 bytes\x1a\x17size(this.data) <= 4096R\x04\x66orm\"p\n\rTokenResponse\x12!\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tR\x0b\x61\x63\x63\x65ssToken\x12\x1d\n\ntoken_type\x18\x02 \x01(\tR\ttokenType\x12\x1d\n\nexpires_in\x18\x03 \x01(\x05R\texpiresIn\"\x10\n\x0eGetJwksRequest\"/\n\x04Jwks\x12\'\n\x04keys\x18\x01 \x03(\x0b\x32\x13.gozon.users.v1.JwkR\x04keys\"{\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tR\x03kty\x12\x10\n\x03\x63rv\x18\x02 \x01(\tR\x03\x63rv\x12\x0c\n\x01x\x18\x03 \x01(\tR\x01x\x12\x0c\n\x01y\x18\x04 \x01(\tR\x01y\x12\x10\n\x03kid\x18\x05 \x01(\tR\x03kid\x12\x10\n\x03use\x18\x06 \x01(\tR\x03use\x12\x10\n\x03\x61lg\x18\x07 \x01(\tR\x03\x61lg\"\x0e\n\x0cGetMeRequest2\xf4\x02\n\x0cUsersService\x12W\n\x08Register\x12\x1f.gozon.users.v1.RegisterRequest\x1a\x14.gozon.users.v1.User\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12Z\n\x05Token\x12\x1c.gozon.users.v1.TokenRequest\x1a\x1d.gozon.users.v1.TokenResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\x06/token:\x04\x66orm\x12_\n\x07GetJwks\x12\x1e.gozon.users.v1.GetJwksRequest\x1a\x14.gozon.users.v1.Jwks\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12N\n\x05GetMe\x12\x1c.gozon.users.v1.GetMeRequest\x1a\x14.gozon.users.v1.User\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/users/meb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agozon/users/v1/users.proto\x12\x0egozon.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x0fRegisterRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x19\n\x08username\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xcf\x01\n\x0cTokenRequest\x12\x1b\n\ngrant_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x08username\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\x12\x1a\n\x08password\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12j\n\x04\x66orm\x18\x04 \x01(\x0b\x32\x14.google.api.HttpBodyBF\xbaHC\xba\x01@\n\tform.size\x12\x1amust be at most 4096 bytes\x1a\x17size(this.data) <= 4096\"M\n\rTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\"\x10\n\x0eGetJwksRequest\")\n\x04Jwks\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.gozon.users.v1.Jwk\"\\\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t\"\x0e\n\x0cGetMeRequest2\xf4\x02\n\x0cUsersService\x12W\n\x08Register\x12\x1f.gozon.users.v1.RegisterRequest\x1a\x14.gozon.users.v1.User\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12Z\n\x05Token\x12\x1c.gozon.users.v1.TokenRequest\x1a\x1d.gozon.users.v1.TokenResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\x06/token:\x04\x66orm\x12_\n\x07GetJwks\x12\x1e.gozon.users.v1.GetJwksRequest\x1a\x14.gozon.users.v1.Jwks\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12N\n\x05GetMe\x12\x1c.gozon.users.v1.GetMeRequest\x1a\x14.gozon.users.v1.User\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/users/meb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,22 +57,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_USERSSERVICE'].methods_by_name['GetMe']._loaded_options = None
   _globals['_USERSSERVICE'].methods_by_name['GetMe']._serialized_options = b'\202\323\344\223\002\013\022\t/users/me'
-  _globals['_USER']._serialized_start=166
-  _globals['_USER']._serialized_end=319
-  _globals['_REGISTERREQUEST']._serialized_start=322
-  _globals['_REGISTERREQUEST']._serialized_end=450
-  _globals['_TOKENREQUEST']._serialized_start=453
-  _globals['_TOKENREQUEST']._serialized_end=697
-  _globals['_TOKENRESPONSE']._serialized_start=699
-  _globals['_TOKENRESPONSE']._serialized_end=811
-  _globals['_GETJWKSREQUEST']._serialized_start=813
-  _globals['_GETJWKSREQUEST']._serialized_end=829
-  _globals['_JWKS']._serialized_start=831
-  _globals['_JWKS']._serialized_end=878
-  _globals['_JWK']._serialized_start=880
-  _globals['_JWK']._serialized_end=1003
-  _globals['_GETMEREQUEST']._serialized_start=1005
-  _globals['_GETMEREQUEST']._serialized_end=1019
-  _globals['_USERSSERVICE']._serialized_start=1022
-  _globals['_USERSSERVICE']._serialized_end=1394
+  _globals['_USER']._serialized_start=165
+  _globals['_USER']._serialized_end=279
+  _globals['_REGISTERREQUEST']._serialized_start=281
+  _globals['_REGISTERREQUEST']._serialized_end=382
+  _globals['_TOKENREQUEST']._serialized_start=385
+  _globals['_TOKENREQUEST']._serialized_end=592
+  _globals['_TOKENRESPONSE']._serialized_start=594
+  _globals['_TOKENRESPONSE']._serialized_end=671
+  _globals['_GETJWKSREQUEST']._serialized_start=673
+  _globals['_GETJWKSREQUEST']._serialized_end=689
+  _globals['_JWKS']._serialized_start=691
+  _globals['_JWKS']._serialized_end=732
+  _globals['_JWK']._serialized_start=734
+  _globals['_JWK']._serialized_end=826
+  _globals['_GETMEREQUEST']._serialized_start=828
+  _globals['_GETMEREQUEST']._serialized_end=842
+  _globals['_USERSSERVICE']._serialized_start=845
+  _globals['_USERSSERVICE']._serialized_end=1217
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,123 @@
+"""kit.cache on a real Valkey, on a dead one and on one that says nothing: never an error."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from kit.cache import Cache
+from tests.support import RunningStack, free_port, unique
+
+
+@pytest.fixture
+async def cache(stack: RunningStack) -> AsyncIterator[Cache]:
+    cache = Cache(stack.redis_url, 60)
+    yield cache
+    await cache.close()
+
+
+class BlackHole:
+    """A server that takes connections and never says a word."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.connections = 0
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> "BlackHole":
+        self._server = await asyncio.start_server(self._swallow, "127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._open:
+            writer.close()
+        await self._server.wait_closed()
+
+    async def _swallow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open.append(writer)
+        await reader.read()
+
+
+async def test_what_was_stored_is_found_and_expires_by_itself(cache: Cache, stack: RunningStack) -> None:
+    key = unique()
+    assert await cache.get(key) is None
+    await cache.fill(key, b"value")
+    assert await cache.get(key) == b"value"
+    redis = Redis.from_url(stack.redis_url)
+    assert 0 < await redis.ttl(key) <= 60
+    await cache.refresh({key: b"newer"})
+    assert 0 < await redis.ttl(key) <= 60
+    await redis.aclose()
+
+
+async def test_a_reader_does_not_overwrite_what_a_writer_stored(cache: Cache) -> None:
+    key = unique()
+    await cache.refresh({key: b"committed a moment ago"})
+    await cache.fill(key, b"read before that")
+    assert await cache.get(key) == b"committed a moment ago"
+
+
+async def test_a_writer_overwrites_whatever_is_there(cache: Cache) -> None:
+    keys = [unique() for _ in range(3)]
+    for key in keys:
+        await cache.fill(key, b"old")
+    await cache.refresh(dict.fromkeys(keys, b"new"))
+    assert [await cache.get(key) for key in keys] == [b"new"] * 3
+    await cache.refresh({})
+
+
+async def use(cache: Cache) -> bytes | None:
+    """Does everything a service does with its cache."""
+    await cache.fill("k", b"v")
+    await cache.refresh({"k": b"v", "l": b"w"})
+    return await cache.get("k")
+
+
+async def test_a_dead_cache_is_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    cache = Cache(f"redis://:password@127.0.0.1:{free_port()}/0", 60)
+    assert await use(cache) is None
+    await cache.close()
+
+
+async def test_a_wrong_password_is_an_empty_cache(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    cache = Cache(f"redis://:wrong@{stack.redis_url.rpartition('@')[2]}", 60)
+    assert await use(cache) is None
+    await cache.close()
+
+
+async def test_a_cache_that_says_nothing_is_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    async with BlackHole() as hole:
+        cache = Cache(f"redis://127.0.0.1:{hole.port}/0", 60)
+        assert await use(cache) is None
+        await cache.close()
+        assert hole.connections == 3
+
+
+async def test_after_a_failure_nobody_asks_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 3600)
+    async with BlackHole() as hole:
+        cache = Cache(f"redis://127.0.0.1:{hole.port}/0", 60)
+        for _ in range(100):
+            assert await use(cache) is None
+        await cache.close()
+        assert hole.connections == 1
+
+
+async def test_when_the_while_is_over_the_cache_is_used_again(
+    cache: Cache, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    key = unique()
+    await cache.fill(key, b"value")
+    redis = Redis.from_url(stack.redis_url)
+    await redis.client_pause(150, all=True)
+    assert await cache.get(key) is None
+    await redis.ping()
+    await redis.aclose()
+    assert await cache.get(key) == b"value"
