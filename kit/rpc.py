@@ -164,7 +164,8 @@ async def serve(
 
 def channel(target: str) -> grpc.aio.Channel:
     """Opens a channel to another service, host:port."""
-    return grpc.aio.insecure_channel(target, options=(("grpc.max_reconnect_backoff_ms", 1000),))
+    backoff = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
+    return grpc.aio.insecure_channel(target, options=backoff)
 
 
 async def _tell_health(servicer: health.HealthServicer, ready: Callable[[], Awaitable[None]]) -> None:
