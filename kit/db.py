@@ -69,7 +69,7 @@ class Database:
                     "plan_cache_mode": "force_custom_plan",
                     # With the default of 4, meant for spinning disks, a batch walks through a whole table instead.
                     "random_page_cost": "1.1",
-                    "statement_timeout": "15s",
+                    "statement_timeout": "9s",
                     "idle_in_transaction_session_timeout": "30s",
                     "jit": "off",
                 },

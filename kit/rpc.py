@@ -34,8 +34,8 @@ from kit import errors
 from kit.auth import Identity, TokenVerifier
 from kit.telemetry import continue_trace, trace_id, traceparent
 
-DEADLINE_SECONDS = 15.0
-"""The longest a unary call may take; a client's own deadline may be shorter."""
+DEADLINE_SECONDS = 10.0
+"""The longest a unary call may take; a client's own deadline may be shorter. Less than the edge waits."""
 MAX_REQUEST_BYTES = 1024 * 1024
 MAX_CONCURRENT_CALLS = 4_000
 DRAIN_SECONDS = 2.5
@@ -256,8 +256,8 @@ class _Endpoint:
         traceparent.set(continue_trace(metadata.get("traceparent", ""), metadata.get("x-request-id", "")))
         identity = await self._verifier.verify(metadata.get("authorization", "")) if self._verifier else None
         key = metadata.get("idempotency-key", "")
-        if len(key) > MAX_KEY_LENGTH:
-            raise errors.InvalidArgument(f"The header idempotency-key is longer than {MAX_KEY_LENGTH} characters.")
+        if len(key) > MAX_KEY_LENGTH or not (key.isascii() and key.isprintable()):
+            raise errors.InvalidArgument(f"The header idempotency-key is at most {MAX_KEY_LENGTH} ASCII characters.")
         remaining = context.time_remaining()
         deadline = asyncio.get_running_loop().time() + min(remaining or DEADLINE_SECONDS, DEADLINE_SECONDS)
         return Call(identity, deadline, metadata, key)

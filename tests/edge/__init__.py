@@ -1,0 +1,1 @@
+"""Tests of the edge: edge/envoy.yaml in a real Envoy."""

@@ -1,0 +1,85 @@
+"""A stack that tests of the stack may kill: the shared one is for everybody else."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOZON = Path(sys.executable).with_name("gozon")
+COMMAND_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class OwnStack:
+    """A home folder, and the `gozon` command on it."""
+
+    home: Path
+
+    def gozon(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return gozon(*arguments, "--home", str(self.home))
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """Runs a command with --json and returns what it prints."""
+        found: dict[str, Any] = json.loads(self.gozon(*arguments, "--json").stdout)
+        return found
+
+    def up(self) -> None:
+        """Starts it on free ports; fails the test when it does not come up."""
+        result = self.gozon("up", "--free-ports", "--rate-limit-scale", "100")
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    def process(self, name: str) -> dict[str, Any]:
+        """What `gozon status` says of a process."""
+        return next(process for process in self.json("status")["processes"] if process["name"] == name)
+
+    def pids(self) -> dict[int, str]:
+        """Everything that works in the home folder, PostgreSQL's own processes too, with its command line."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdecimal() and (entry / "cwd").readlink().is_relative_to(self.home):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # ended while we looked, or another user's
+        return found
+
+
+def gozon(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does, with nothing preset."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GOZON_")}
+    return subprocess.run(
+        [GOZON, *arguments], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False, env=env
+    )
+
+
+@pytest.fixture(scope="package")
+def new_home() -> Iterator[Callable[[], OwnStack]]:
+    """Makes folders for stacks; at the end each is taken down and deleted."""
+    made = []
+
+    def make() -> OwnStack:
+        made.append(OwnStack(Path(tempfile.mkdtemp(prefix="gozon-test-stack-")) / "home"))
+        return made[-1]
+
+    yield make
+    for own in made:
+        if own.home.exists():
+            reset = own.gozon("reset", "--yes")
+            assert reset.returncode == 0, reset.stdout + reset.stderr
+        own.home.parent.rmdir()
+
+
+@pytest.fixture(scope="package")
+def own_stack(new_home: Callable[[], OwnStack]) -> OwnStack:
+    """A running stack; a test that takes it down brings it up again."""
+    own = new_home()
+    own.up()
+    return own

@@ -1,0 +1,37 @@
+"""The `gozon` command, where nothing runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.stack.conftest import gozon
+
+
+def test_help_names_every_command() -> None:
+    commands = ["up", "down", "status", "logs", "demo", "check", "doctor", "reset", "migrate"]
+    text = gozon("--help").stdout
+    assert [command for command in commands if command not in text] == []
+
+
+@pytest.mark.parametrize("command", ["demo", "check", "migrate"])
+def test_what_needs_a_stack_says_so(command: str, tmp_path: Path) -> None:
+    result = gozon(command, "--home", str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert "gozon up" in result.stderr
+
+
+def test_down_without_a_stack_is_no_error(tmp_path: Path) -> None:
+    assert gozon("down", "--home", str(tmp_path / "none")).returncode == 0
+
+
+def test_reset_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert gozon("reset", "--yes", "--home", str(tmp_path)).returncode == 1
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_doctor_finds_every_program(tmp_path: Path) -> None:
+    findings = json.loads(gozon("doctor", "--json", "--home", str(tmp_path / "none")).stdout)["findings"]
+    ok = {finding["name"] for finding in findings if finding["ok"]}
+    assert {"Python", "C library", "free disk", "PostgreSQL", "NATS", "Valkey", "Envoy"} <= ok
