@@ -1,0 +1,134 @@
+"""`python -m tests.chaos`: kill -9 of everything in turn under load, then proof that no money was lost or doubled."""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import httpx
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from stack.home import DEFAULT_HOME, Stack
+from tests.bench.people import make_people
+from tests.bench.stack import address, own_stack, processes
+from tests.chaos.killer import BACKEND, Kill, Killer
+from tests.chaos.shoppers import CHANNEL_OPTIONS, Book, GrpcShopper, RestShopper, Shopper
+from tests.chaos.verify import SHOWN, settle, violations
+
+INSTANCES = {"users": 2, "orders": 2, "payments": 2}
+PEOPLE = 12
+RICH, POOR = 1_000_000, 500
+THINK_SECONDS = 0.1
+AFTERMATH_SECONDS = 5.0
+"""For so long after something is back, refusals are put down to its death."""
+console = Console(highlight=False)
+
+
+async def chaos(seed: int, kills: int | None, seconds: float) -> list[str]:
+    """Starts a stack, loads it, kills, waits until all is settled, and returns what is wrong."""
+    async with own_stack("chaos", INSTANCES, log_level="info") as stack:
+        books = await _people(stack)
+        began = time.monotonic()
+        killer = Killer(stack, seed, lambda line: console.print(f"  {time.monotonic() - began:5.1f} s  {line}"))
+        async with (
+            grpc.aio.insecure_channel(address(stack, "edge"), options=CHANNEL_OPTIONS) as channel,
+            httpx.AsyncClient(base_url=stack.edge_url) as client,
+        ):
+            shoppers = _shoppers(books, seed, channel, client)
+            stop = asyncio.Event()
+            shopping = asyncio.gather(*(shopper.shop(stop) for shopper in shoppers))
+            await killer.run(kills or len(processes(stack)) + 1, seconds)
+            stop.set()
+            await shopping
+        console.print(f"All requests are answered after {time.monotonic() - began:.0f} s; waiting until all settle")
+        found = [f"{kill.victim} did not come back" for kill in killer.kills if kill.back_at is None]
+        try:
+            console.print(f"Settled after another {await settle(stack):.1f} s")
+            found += await violations(stack, books)
+        except TimeoutError:
+            found.append("not settled in time: something is stuck")
+        _show(stack, books, killer.kills)
+        if found:
+            _keep_logs(stack, seed)
+    return found
+
+
+async def _people(stack: Stack) -> list[Book]:
+    edge = address(stack, "edge")
+    books = []
+    for funds in (RICH, POOR):
+        people = await make_people(edge, edge, PEOPLE // 2, funds)
+        books += [Book(person, funds) for person in people]
+    return books
+
+
+def _shoppers(books: Sequence[Book], seed: int, channel: grpc.aio.Channel, client: httpx.AsyncClient) -> list[Shopper]:
+    """Every other one shops over REST."""
+    return [
+        GrpcShopper(book, f"{seed}-{number}", THINK_SECONDS, channel)
+        if number % 2
+        else RestShopper(book, f"{seed}-{number}", THINK_SECONDS, client)
+        for number, book in enumerate(books)
+    ]
+
+
+def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
+    outages = [(kill.at, (kill.back_at or float("inf")) + AFTERMATH_SECONDS) for kill in kills]
+    refusals = Counter(
+        (kind, any(begin <= at <= end for begin, end in outages)) for book in books for at, kind in book.refused
+    )
+    table = Table(title="How requests were refused", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("times", justify="right")
+    table.add_column("while something was dead")
+    table.add_column("kind")
+    for (kind, excused), count in refusals.most_common():
+        table.add_row(str(count), "yes" if excused else "no", kind)
+    console.print(table)
+    killed = Counter(kill.victim for kill in kills if kill.victim != BACKEND)
+    for name, facts in processes(stack).items():
+        if facts["restarts"] != killed[name]:
+            console.print(f"{name} was killed {killed[name]} times but started again {facts['restarts']} times")
+    orders = sum(len(book.orders) for book in books)
+    console.print(
+        f"{len(kills)} kills, {orders} orders accepted, {sum(book.deposited for book in books)} deposited, "
+        f"{sum(book.replays for book in books)} answered requests repeated"
+    )
+
+
+def _keep_logs(stack: Stack, seed: int) -> None:
+    folder: Path = DEFAULT_HOME / "chaos" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{seed}"
+    shutil.copytree(stack.home.logs, folder)
+    console.print(f"The logs are in {folder}")
+
+
+def main() -> None:
+    """Runs chaos once; exits 1 and says what is wrong when anything is."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="repeats the order and the gaps of an earlier run's kills")
+    parser.add_argument("--kills", type=int, help="how many (default: each process once, and a PostgreSQL backend)")
+    parser.add_argument("--seconds", type=float, default=50, help="over how long they are spread (default 50)")
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
+    console.print(f"Seed {seed}")
+    try:
+        found = asyncio.run(chaos(seed, given.kills, given.seconds))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("interrupted; nothing is left running")
+    for violation in found[:SHOWN]:
+        console.print(f"✗ {violation}", style="red", markup=False)
+    if found:
+        console.print(f"✗ {len(found)} violations; repeat with --seed {seed}", style="red")
+        sys.exit(1)
+    console.print("✓ Every accepted order is PAID or CANCELED, no money is lost or doubled, nothing is stuck")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Kills everything in turn, in an order and at moments that a seed decides."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from stack.home import Stack
+from tests.bench.stack import processes
+
+BACKEND = "postgres backend"
+"""A session of a service: PostgreSQL then ends all sessions and recovers, its first process survives."""
+BACK_SECONDS = 60.0
+POLL_SECONDS = 0.02
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Kill:
+    """One SIGKILL; times are of time.monotonic."""
+
+    victim: str
+    pid: int
+    at: float
+    back_at: float | None = None
+    """When it was ready again; None when it did not come back."""
+
+
+class Killer:
+    """Kills each process of a stack."""
+
+    def __init__(self, stack: Stack, seed: int, tell: Tell) -> None:
+        self.kills: list[Kill] = []
+        self._stack = stack
+        self._random = random.Random(seed)
+        self._tell = tell
+
+    async def run(self, count: int, seconds: float) -> None:
+        """Kills `count` times, spread over about `seconds`, and returns when all that was killed is back, or given up.
+
+        It does not wait for one to be back before it kills another, so outages overlap now and then.
+        """
+        watches = []
+        for victim in self._victims(count):
+            await asyncio.sleep(self._random.uniform(0.3, 1.7) * seconds / count)
+            kill, back = await (self._kill_backend() if victim == BACKEND else self._kill_process(victim))
+            self.kills.append(kill)
+            self._tell(f"SIGKILL to {victim}, pid {kill.pid}")
+            watches.append(asyncio.create_task(self._watch(kill, back)))
+        await asyncio.gather(*watches)
+
+    def _victims(self, count: int) -> Sequence[str]:
+        """Each once in random order, then each once more, …"""
+        victims: list[str] = []
+        while len(victims) < count:
+            all_of_them = sorted([*processes(self._stack), BACKEND])
+            self._random.shuffle(all_of_them)
+            victims += all_of_them
+        return victims[:count]
+
+    async def _kill_process(self, name: str) -> tuple[Kill, Awaitable[None]]:
+        await self._until_ready(name, other_than=0)
+        pid = processes(self._stack)[name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        return Kill(name, pid, time.monotonic()), self._until_ready(name, other_than=pid)
+
+    async def _kill_backend(self) -> tuple[Kill, Awaitable[None]]:
+        await self._until_ready("postgres", other_than=0)
+        connection = await asyncpg.connect(self._stack.superuser_url())
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+        sessions = [row["pid"] for row in await connection.fetch(_SESSIONS)]
+        pid = self._random.choice(sessions)
+        os.kill(pid, signal.SIGKILL)
+
+        async def back() -> None:
+            # Our own session ends with all others; then new ones must be possible again.
+            await ended.wait()
+            while not await self._accepts_sessions():  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(POLL_SECONDS)
+
+        return Kill(BACKEND, pid, time.monotonic()), back()
+
+    async def _until_ready(self, name: str, *, other_than: int) -> None:
+        """Waits until a process is ready, as another one than that with this pid."""
+        while True:
+            facts = processes(self._stack)[name]
+            if facts["state"] == "ready" and facts["pid"] != other_than:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _accepts_sessions(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self._stack.superuser_url())
+            await connection.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return True
+
+    async def _watch(self, kill: Kill, back: Awaitable[None]) -> None:
+        try:
+            await asyncio.wait_for(back, BACK_SECONDS)
+        except TimeoutError:
+            self._tell(f"{kill.victim} is not back after {BACK_SECONDS:.0f} s")
+            return
+        kill.back_at = time.monotonic()
+        self._tell(f"{kill.victim} is back after {kill.back_at - kill.at:.2f} s")
+
+
+_SESSIONS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname IN ('users', 'orders', 'payments') AND backend_type = 'client backend'
+    ORDER BY backend_start
+"""
