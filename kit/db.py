@@ -1,25 +1,31 @@
-"""PostgreSQL: the engine, and `transaction()`, which is how everything is written."""
+"""PostgreSQL: the connections, and `transaction()`, which is how everything is written.
+
+Statements go to asyncpg directly. They are few, set-based and plain SQL, and SQLAlchemy's part of executing one was the
+largest single cost of an order; it describes the tables (tables.py) and migrates them.
+"""
 
 import asyncio
 import functools
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 import structlog
-from sqlalchemy import CursorResult, Row, TextClause
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from kit.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Row = asyncpg.Record
 
 ATTEMPTS = 5
+ACQUIRE_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
+
 log = structlog.get_logger()
 
 
@@ -27,20 +33,42 @@ class Conflict(Exception):
     """The transaction was rolled back because of another one (deadlock, serialization); it may be tried again."""
 
 
-class Transaction:
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL as PostgreSQL takes it ($1, $2, …) and the names of its parameters, in that order."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def sql(text: str) -> Statement:
+    """Reads a statement with parameters by name, `:name`; a cast is written `:name::type`."""
+    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+    return Statement(_PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text), names)
+
+
+class Connection:
+    """A connection on which each statement is a transaction of its own."""
+
+    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Statement, **parameters: Any) -> list[Row]:
+        """Runs a statement and returns its rows, none for one that returns nothing."""
+        return await self._connection.fetch(statement.text, *[parameters[name] for name in statement.names])
+
+    async def one_or_none(self, statement: Statement, **parameters: Any) -> Row | None:
+        """Runs a statement that returns at most one row."""
+        rows = await self.execute(statement, **parameters)
+        return rows[0] if rows else None
+
+
+class Transaction(Connection):
     """An open transaction: statements, and what is to happen once it is committed."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
+        super().__init__(connection)
         self._after_commit: list[Callable[[], None]] = []
-
-    async def execute(self, statement: TextClause, **parameters: Any) -> CursorResult[Any]:
-        """Runs a statement with named parameters."""
-        return await self._connection.execute(statement, parameters)
-
-    async def one_or_none(self, statement: TextClause, **parameters: Any) -> Row[Any] | None:
-        """Runs a statement that returns at most one row."""
-        return (await self.execute(statement, **parameters)).one_or_none()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Registers a callback that runs after the commit, and not at all after a rollback."""
@@ -57,24 +85,10 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         """`url` is postgresql://role:password@host:port/database; at most `pool_size` connections are open."""
-        self._engine = create_async_engine(
-            url.replace("postgresql://", "postgresql+asyncpg://", 1),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            connect_args={
-                "timeout": 5,
-                "server_settings": {
-                    # A generic plan made while a table was small walks the whole table once it is large.
-                    "plan_cache_mode": "force_custom_plan",
-                    # With the default of 4, meant for spinning disks, a batch walks through a whole table instead.
-                    "random_page_cost": "1.1",
-                    "statement_timeout": "9s",
-                    "idle_in_transaction_session_timeout": "30s",
-                    "jit": "off",
-                },
-            },
-        )
+        self._url = url
+        self._pool_size = pool_size
+        self._pool: asyncpg.Pool[Row] | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -83,33 +97,63 @@ class Database:
         Errors: Unavailable when the database can't be reached; Conflict, which @atomic repeats.
         """
         with _translated():
-            async with self._engine.begin() as connection:
+            async with self._acquire() as connection, connection.transaction():
                 transaction = Transaction(connection)
                 yield transaction
         transaction.committed()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Transaction]:
-        """Opens a connection for single SELECTs, each its own transaction: no BEGIN, no COMMIT. Errors: Unavailable."""
+    async def autocommit(self) -> AsyncIterator[Connection]:
+        """Opens a connection for single statements: no BEGIN, no COMMIT. Errors: Unavailable."""
         with _translated():
-            async with self._engine.connect() as connection:
-                yield Transaction(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+            async with self._acquire() as connection:
+                yield Connection(connection)
 
     async def ping(self) -> None:
         """Returns when the database answers. Errors: Unavailable."""
-        async with self.reading() as connection:
+        async with self.autocommit() as connection:
             await connection.execute(_PING)
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._engine.dispose()
+        if self._pool is not None:
+            await self._pool.close()
+
+    @asynccontextmanager
+    async def _acquire(self) -> "AsyncIterator[asyncpg.pool.PoolConnectionProxy[Row]]":
+        if self._pool is None:
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await self._open()
+        async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+            yield connection
+
+    async def _open(self) -> "asyncpg.Pool[Row]":
+        pool: asyncpg.Pool[Row] = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._pool_size,
+            timeout=CONNECT_SECONDS,
+            # A round trip each time for what no statement here leaves behind: session settings, locks, cursors.
+            reset=_no_reset,
+            server_settings={
+                # A generic plan made while a table was small walks the whole table once it is large.
+                "plan_cache_mode": "force_custom_plan",
+                # With the default of 4, meant for spinning disks, a batch walks through a whole table instead.
+                "random_page_cost": "1.1",
+                "statement_timeout": "9s",
+                "idle_in_transaction_session_timeout": "30s",
+                "jit": "off",
+            },
+        )
+        return pool
 
 
 def atomic(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Makes a method that opens a transaction safe to cancel and repeats it, at most 5 times, on a Conflict.
 
-    A client that leaves cancels its handler; in the middle of a COMMIT that would leak the connection and leave the
-    outcome unknown. So the method runs as a task of its own, and to its end.
+    A client that leaves cancels its handler; in the middle of a COMMIT that would leave the outcome unknown. So the
+    method runs as a task of its own, and to its end.
     """
 
     async def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -128,7 +172,12 @@ def atomic(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     return wrapper
 
 
-_PING = TextClause("SELECT 1")
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+_PING = sql("SELECT 1")
+
+
+async def _no_reset(_connection: "asyncpg.Connection[Row]") -> None:
+    pass
 
 
 @contextmanager
@@ -136,22 +185,16 @@ def _translated() -> Iterator[None]:
     """Turns the driver's errors into ours: what can be repeated, and what is the database's absence."""
     try:
         yield
-    except DBAPIError as error:
-        cause = getattr(error.orig, "__cause__", None)
-        if isinstance(cause, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
-            raise Conflict from error
-        if error.connection_invalidated or isinstance(cause, _ABSENT):
-            raise Unavailable from error
-        raise
-    except (OSError, PoolTimeout, *_ABSENT) as error:
+    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+        raise Conflict from error
+    except (
+        OSError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError,
+        asyncpg.TooManyConnectionsError,
+        asyncpg.QueryCanceledError,
+        asyncpg.InterfaceError,
+    ) as error:
         raise Unavailable from error
-
-
-_ABSENT = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InterfaceError,
-)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
-from sqlalchemy import text
 
-from kit.db import Transaction
+from kit.db import Transaction, sql
 from kit.errors import IdempotencyKeyReused
 
 
@@ -39,9 +38,9 @@ async def claim(tx: Transaction, key: Key) -> bytes | None:
     if await tx.one_or_none(_CLAIM, **parameters, request_hash=key.request_hash):
         return None
     first = await tx.one_or_none(_FIRST, **parameters)
-    if first is None or first.request_hash != key.request_hash:
+    if first is None or first["request_hash"] != key.request_hash:
         raise IdempotencyKeyReused
-    return bytes(first.response)
+    return bytes(first["response"])
 
 
 async def answer(tx: Transaction, key: Key, response: Message) -> None:
@@ -71,11 +70,11 @@ async def claim_all(tx: Transaction, answers: Sequence[tuple[Key, bytes]]) -> li
         request_hashes=[key.request_hash for key, _ in rows],
         responses=[response for _, response in rows],
     )
-    ours = {(str(row.user_id), row.method, row.key) for row in inserted}
+    ours = {(str(row["user_id"]), row["method"], row["key"]) for row in inserted}
     first = {identity: (key.request_hash, response) for identity, (key, response) in offered.items()}
     if len(ours) < len(offered):
         for row in await tx.execute(_FIRST_ALL, **columns):
-            first[str(row.user_id), row.method, row.key] = (row.request_hash, row.response)
+            first[str(row["user_id"]), row["method"], row["key"]] = (row["request_hash"], row["response"])
     outcomes: list[bytes | IdempotencyKeyReused | None] = []
     for key, _ in answers:
         request_hash, response = first[_identity(key)]
@@ -93,27 +92,27 @@ def _identity(key: Key) -> tuple[str, str, str]:
     return key.user_id, key.method, key.key
 
 
-_CLAIM = text("""
+_CLAIM = sql("""
     INSERT INTO idempotency_keys (user_id, method, key, request_hash)
-    VALUES (:user_id ::uuid, :method ::text, :key ::text, :request_hash ::bytea)
+    VALUES (:user_id::uuid, :method::text, :key::text, :request_hash::bytea)
     ON CONFLICT DO NOTHING RETURNING 1
 """)
-_FIRST = text("""
+_FIRST = sql("""
     SELECT request_hash, response FROM idempotency_keys
-    WHERE user_id = :user_id ::uuid AND method = :method ::text AND key = :key ::text
+    WHERE user_id = :user_id::uuid AND method = :method::text AND key = :key::text
 """)
-_ANSWER = text("""
-    UPDATE idempotency_keys SET response = :response ::bytea
-    WHERE user_id = :user_id ::uuid AND method = :method ::text AND key = :key ::text
+_ANSWER = sql("""
+    UPDATE idempotency_keys SET response = :response::bytea
+    WHERE user_id = :user_id::uuid AND method = :method::text AND key = :key::text
 """)
-_CLAIM_ALL = text("""
+_CLAIM_ALL = sql("""
     INSERT INTO idempotency_keys (user_id, method, key, request_hash, response)
-    SELECT * FROM unnest(:user_ids ::uuid[], :methods ::text[], :keys ::text[],
-                         :request_hashes ::bytea[], :responses ::bytea[])
+    SELECT * FROM unnest(:user_ids::uuid[], :methods::text[], :keys::text[],
+                         :request_hashes::bytea[], :responses::bytea[])
     ON CONFLICT DO NOTHING RETURNING user_id, method, key
 """)
-_FIRST_ALL = text("""
+_FIRST_ALL = sql("""
     SELECT user_id, method, key, request_hash, response FROM idempotency_keys
-    JOIN unnest(:user_ids ::uuid[], :methods ::text[], :keys ::text[]) AS asked (user_id, method, key)
+    JOIN unnest(:user_ids::uuid[], :methods::text[], :keys::text[]) AS asked (user_id, method, key)
     USING (user_id, method, key)
 """)

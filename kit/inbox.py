@@ -5,10 +5,8 @@ JetStream tells duplicates apart for two minutes only; the inbox does it for as 
 
 from collections.abc import Sequence
 
-from sqlalchemy import text
-
 from kit.bus import Message
-from kit.db import Transaction
+from kit.db import Transaction, sql
 
 
 async def new_ones(tx: Transaction, consumer: str, messages: Sequence[Message]) -> list[Message]:
@@ -18,12 +16,12 @@ async def new_ones(tx: Transaction, consumer: str, messages: Sequence[Message]) 
         first_of.setdefault(message.id, message)
     # Sorted, so that two instances with overlapping batches wait for each other instead of deadlocking.
     rows = await tx.execute(_MARK, consumer=consumer, ids=sorted(first_of))
-    marked = {str(row.message_id) for row in rows}
+    marked = {str(row["message_id"]) for row in rows}
     return [message for message in first_of.values() if message.id in marked]
 
 
-_MARK = text("""
+_MARK = sql("""
     INSERT INTO inbox (consumer, message_id)
-    SELECT :consumer ::text, id FROM unnest(:ids ::uuid[]) AS id
+    SELECT :consumer::text, id FROM unnest(:ids::uuid[]) AS id
     ON CONFLICT DO NOTHING RETURNING message_id
 """)

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 import structlog
 from prometheus_client import Counter, Gauge
-from sqlalchemy import text
 
 from kit.batch import BUSY, LINGER_SECONDS
 from kit.bus import Bus, Message
-from kit.db import Database, Transaction
+from kit.db import Database, Transaction, sql
 from kit.ids import first_id_at
 from kit.telemetry import BATCH_SIZE
 
@@ -100,7 +99,7 @@ class Outbox:
         """Publishes messages and deletes those that are stored; returns those that are not."""
         stored = await self._bus.publish(batch)
         if stored:
-            async with self._database.reading() as connection:
+            async with self._database.autocommit() as connection:
                 await connection.execute(_DELETE, ids=list(stored))
             PUBLISHED.labels("commit").inc(len(stored))
         return [message for message in batch if message.id not in stored] if len(stored) < len(batch) else []
@@ -120,10 +119,10 @@ class Outbox:
     async def _sweep(self, age: float) -> int:
         # SKIP LOCKED and the transaction that stays open keep several instances from taking the same rows.
         async with self._database.transaction() as tx:
-            rows = (await tx.execute(_LEFT_BEHIND, before=first_id_at(time.time() - age), limit=BATCH)).all()
+            rows = await tx.execute(_LEFT_BEHIND, before=first_id_at(time.time() - age), limit=BATCH)
             if not rows:
                 return 0
-            messages = [Message(str(r.id), r.subject, r.payload, r.traceparent) for r in rows]
+            messages = [Message(str(r["id"]), r["subject"], r["payload"], r["traceparent"]) for r in rows]
             stored = await self._bus.publish(messages)
             await tx.execute(_DELETE, ids=list(stored))
         log.info("swept", messages=len(stored))
@@ -131,12 +130,12 @@ class Outbox:
         return len(stored)
 
 
-_ADD = text("""
+_ADD = sql("""
     INSERT INTO outbox (id, subject, payload, traceparent)
-    SELECT * FROM unnest(:ids ::uuid[], :subjects ::text[], :payloads ::bytea[], :traceparents ::text[])
+    SELECT * FROM unnest(:ids::uuid[], :subjects::text[], :payloads::bytea[], :traceparents::text[])
 """)
-_DELETE = text("DELETE FROM outbox WHERE id = ANY(:ids ::uuid[])")
-_LEFT_BEHIND = text("""
+_DELETE = sql("DELETE FROM outbox WHERE id = ANY(:ids::uuid[])")
+_LEFT_BEHIND = sql("""
     SELECT id, subject, payload, traceparent FROM outbox
-    WHERE id < :before ::uuid ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    WHERE id < :before::uuid ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
 """)

@@ -3,12 +3,9 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Row, text
 
 from gozon.orders.v1.orders_pb2 import Order, OrderItem
-from kit.db import Transaction
+from kit.db import Connection, Row, Transaction, sql
 from services.orders.events import Settlement
 
 
@@ -49,18 +46,18 @@ async def unanswered(tx: Transaction, now: datetime, limit: int) -> list[Order]:
     return [_order(row) for row in await tx.execute(_UNANSWERED, now=now, limit=limit)]
 
 
-async def by_id(tx: Transaction, user_id: str | None, order_id: str) -> Order | None:
+async def by_id(connection: Connection, user_id: str | None, order_id: str) -> Order | None:
     """Returns an order, of this user if one is given."""
     if user_id is None:
-        row = await tx.one_or_none(_BY_ID, order_id=order_id)
+        row = await connection.one_or_none(_BY_ID, order_id=order_id)
     else:
-        row = await tx.one_or_none(_BY_OWNER, user_id=user_id, order_id=order_id)
+        row = await connection.one_or_none(_BY_OWNER, user_id=user_id, order_id=order_id)
     return _order(row) if row else None
 
 
-async def page(tx: Transaction, user_id: str, status: str, before: str, limit: int) -> list[Order]:
+async def page(connection: Connection, user_id: str, status: str, before: str, limit: int) -> list[Order]:
     """Returns a user's orders with ids below `before`, newest first; an empty status means any."""
-    rows = await tx.execute(_PAGE, user_id=user_id, status=status, before=before, limit=limit)
+    rows = await connection.execute(_PAGE, user_id=user_id, status=status, before=before, limit=limit)
     return [_order(row) for row in rows]
 
 
@@ -68,56 +65,56 @@ def _items_json(order: Order) -> str:
     return json.dumps([{"name": i.name, "quantity": i.quantity, "price": i.price} for i in order.items])
 
 
-def _order(row: Row[Any]) -> Order:
+def _order(row: Row) -> Order:
     order = Order(
-        id=str(row.id),
-        user_id=str(row.user_id),
-        status=row.status,
-        cancel_reason=row.cancel_reason or None,
-        items=[OrderItem(**item) for item in row.items],
-        description=row.description,
-        total_price=row.total_price,
-        currency=row.currency,
+        id=str(row["id"]),
+        user_id=str(row["user_id"]),
+        status=row["status"],
+        cancel_reason=row["cancel_reason"] or None,
+        items=[OrderItem(**item) for item in json.loads(row["items"])],
+        description=row["description"],
+        total_price=row["total_price"],
+        currency=row["currency"],
     )
-    order.created_at.FromDatetime(row.created_at)
-    order.updated_at.FromDatetime(row.updated_at)
+    order.created_at.FromDatetime(row["created_at"])
+    order.updated_at.FromDatetime(row["updated_at"])
     return order
 
 
-_COLUMNS = """orders.id, orders.user_id, orders.status, orders.cancel_reason, orders.items, orders.description,
-    orders.total_price, orders.currency, orders.created_at, orders.updated_at"""
-_INSERT = text("""
+_COLUMNS = """orders.id, orders.user_id, orders.status, orders.cancel_reason, orders.items::text AS items,
+    orders.description, orders.total_price, orders.currency, orders.created_at, orders.updated_at"""
+_INSERT = sql("""
     INSERT INTO orders (user_id, id, status, cancel_reason, items, description, total_price, currency,
                         created_at, updated_at, asked_at)
     SELECT user_id, id, 'PENDING', '', items::jsonb, description, total_price, currency, at, at, at
-    FROM unnest(:user_ids ::uuid[], :ids ::uuid[], :items ::text[], :descriptions ::text[], :total_prices ::bigint[],
-                :currencies ::text[])
+    FROM unnest(:user_ids::uuid[], :ids::uuid[], :items::text[], :descriptions::text[], :total_prices::bigint[],
+                :currencies::text[])
          AS new (user_id, id, items, description, total_price, currency),
-         (SELECT :created_at ::timestamptz AS at) AS moment
+         (SELECT :created_at::timestamptz AS at) AS moment
 """)
-_SETTLE = text(f"""
-    UPDATE orders SET status = new.status, cancel_reason = new.cancel_reason, updated_at = :now ::timestamptz,
+_SETTLE = sql(f"""
+    UPDATE orders SET status = new.status, cancel_reason = new.cancel_reason, updated_at = :now::timestamptz,
         asked_at = NULL
-    FROM unnest(:user_ids ::uuid[], :ids ::uuid[], :statuses ::text[], :cancel_reasons ::text[])
+    FROM unnest(:user_ids::uuid[], :ids::uuid[], :statuses::text[], :cancel_reasons::text[])
          AS new (user_id, id, status, cancel_reason)
     WHERE orders.user_id = new.user_id AND orders.id = new.id AND orders.status = 'PENDING'
     RETURNING {_COLUMNS}
 """)
-_UNANSWERED = text(f"""
-    UPDATE orders SET asked_at = :now ::timestamptz
+_UNANSWERED = sql(f"""
+    UPDATE orders SET asked_at = :now::timestamptz
     FROM (
         SELECT user_id, id FROM orders
-        WHERE asked_at < :now ::timestamptz - interval '30 seconds'
-              AND asked_at < :now ::timestamptz - (asked_at - created_at)
+        WHERE asked_at < :now::timestamptz - interval '30 seconds'
+              AND asked_at < :now::timestamptz - (asked_at - created_at)
         ORDER BY asked_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ) AS waiting
     WHERE orders.user_id = waiting.user_id AND orders.id = waiting.id
     RETURNING {_COLUMNS}
 """)
-_BY_ID = text(f"SELECT {_COLUMNS} FROM orders WHERE id = :order_id ::uuid")
-_BY_OWNER = text(f"SELECT {_COLUMNS} FROM orders WHERE user_id = :user_id ::uuid AND id = :order_id ::uuid")
-_PAGE = text(f"""
+_BY_ID = sql(f"SELECT {_COLUMNS} FROM orders WHERE id = :order_id::uuid")
+_BY_OWNER = sql(f"SELECT {_COLUMNS} FROM orders WHERE user_id = :user_id::uuid AND id = :order_id::uuid")
+_PAGE = sql(f"""
     SELECT {_COLUMNS} FROM orders
-    WHERE user_id = :user_id ::uuid AND id < :before ::uuid AND (:status ::text = '' OR status = :status ::text)
+    WHERE user_id = :user_id::uuid AND id < :before::uuid AND (:status::text = '' OR status = :status::text)
     ORDER BY id DESC LIMIT :limit
 """)

@@ -138,7 +138,7 @@ class OrderService:
 
     async def list_orders(self, user_id: str, status: str, before: str, limit: int) -> list[Order]:
         """Returns a user's orders with ids below `before`, newest first; an empty status means any."""
-        async with self._database.reading() as connection:
+        async with self._database.autocommit() as connection:
             return await repository.page(connection, user_id, status, before, limit)
 
     async def watch_order(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:
@@ -180,7 +180,7 @@ class OrderService:
         return len(orders)
 
     async def _read(self, order_id: str, caller: Identity) -> Order:
-        async with self._database.reading() as connection:
+        async with self._database.autocommit() as connection:
             order = await repository.by_id(connection, None if caller.is_admin else caller.user_id, order_id)
         if order is None:
             raise OrderNotFound

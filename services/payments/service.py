@@ -54,7 +54,7 @@ class PaymentService:
 
     async def get_account(self, user_id: str) -> Account:
         """Returns the account of a user. Errors: AccountNotFound."""
-        async with self._database.reading() as connection:
+        async with self._database.autocommit() as connection:
             account = await repository.account_of(connection, user_id)
         if account is None:
             raise AccountNotFound

@@ -1,10 +1,6 @@
 """SQL of Users."""
 
-from typing import Any
-
-from sqlalchemy import Row, text
-
-from kit.db import Transaction
+from kit.db import Connection, Row, Transaction, sql
 from services.users.domain import User
 
 
@@ -22,28 +18,30 @@ async def insert(tx: Transaction, user: User) -> bool:
     return inserted is not None
 
 
-async def by_email(tx: Transaction, email: str) -> User | None:
+async def by_email(connection: Connection, email: str) -> User | None:
     """Returns the user with this email, in lower case."""
-    return _user(await tx.one_or_none(_BY_EMAIL, email=email))
+    return _user(await connection.one_or_none(_BY_EMAIL, email=email))
 
 
-async def by_id(tx: Transaction, user_id: str) -> User | None:
+async def by_id(connection: Connection, user_id: str) -> User | None:
     """Returns the user with this id."""
-    return _user(await tx.one_or_none(_BY_ID, user_id=user_id))
+    return _user(await connection.one_or_none(_BY_ID, user_id=user_id))
 
 
-def _user(row: Row[Any] | None) -> User | None:
+def _user(row: Row | None) -> User | None:
     if row is None:
         return None
-    return User(str(row.id), row.email, row.username, row.password_hash, tuple(row.roles), row.created_at)
+    return User(
+        str(row["id"]), row["email"], row["username"], row["password_hash"], tuple(row["roles"]), row["created_at"]
+    )
 
 
-_INSERT = text("""
+_INSERT = sql("""
     INSERT INTO users (id, email, username, password_hash, roles, created_at)
-    VALUES (:id ::uuid, :email ::text, :username ::text, :password_hash ::text, :roles ::text[],
-            :created_at ::timestamptz)
+    VALUES (:id::uuid, :email::text, :username::text, :password_hash::text, :roles::text[],
+            :created_at::timestamptz)
     ON CONFLICT (email) DO NOTHING RETURNING id
 """)
 _COLUMNS = "SELECT id, email, username, password_hash, roles, created_at FROM users"
-_BY_EMAIL = text(f"{_COLUMNS} WHERE email = :email ::text")
-_BY_ID = text(f"{_COLUMNS} WHERE id = :user_id ::uuid")
+_BY_EMAIL = sql(f"{_COLUMNS} WHERE email = :email::text")
+_BY_ID = sql(f"{_COLUMNS} WHERE id = :user_id::uuid")

@@ -39,7 +39,7 @@ class UserService:
 
     async def authenticate(self, email: str, password: str) -> User:
         """Returns the user with this email and password. Errors: InvalidCredentials, whichever of them is wrong."""
-        async with self._database.reading() as connection:
+        async with self._database.autocommit() as connection:
             user = await repository.by_email(connection, canonical_email(email))
         password_hash = user.password_hash if user else self._nobody
         try:
@@ -54,7 +54,7 @@ class UserService:
 
     async def get(self, user_id: str) -> User:
         """Returns the user a token belongs to. Errors: InvalidToken when there is no such user any more."""
-        async with self._database.reading() as connection:
+        async with self._database.autocommit() as connection:
             user = await repository.by_id(connection, user_id)
         if user is None:
             raise InvalidToken

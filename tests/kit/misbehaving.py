@@ -41,7 +41,7 @@ class MisbehavingApi:
         if request.username:
             await asyncio.to_thread(Path(request.username).touch)
         await asyncio.sleep(float(request.password or 3600))
-        return TokenResponse(access_token="late")  # noqa: S106 - no password
+        return TokenResponse(access_token="late")
 
     async def get_jwks(self, request: GetJwksRequest, call: Call) -> Jwks:
         """Needs a database that is not there."""

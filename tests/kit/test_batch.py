@@ -39,9 +39,11 @@ class Writer:
 @asynccontextmanager
 async def running(batcher: Batcher[int, int]) -> AsyncIterator[Batcher[int, int]]:
     run = asyncio.create_task(batcher.run())
-    yield batcher
-    await batcher.drain()
-    await run
+    try:
+        yield batcher
+    finally:
+        await batcher.drain()
+        await run
 
 
 async def test_a_lone_item_is_flushed_at_once() -> None:
@@ -80,7 +82,7 @@ async def test_only_under_load_the_next_batch_waits_to_grow(linger_forever_when_
         early = asyncio.create_task(batcher.submit(3))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert await asyncio.gather(early, batcher.submit(4)) == [6, 8]
+        assert list(await asyncio.gather(early, batcher.submit(4))) == [6, 8]
     assert writer.batches == [[0, 1, 2], [3, 4]]
 
 
@@ -133,7 +135,7 @@ async def test_a_caller_that_leaves_while_its_item_waits_takes_it_along() -> Non
         leaving.cancel()
         await asyncio.wait([leaving])
         writer.go_on.set()
-        assert await asyncio.gather(first, staying) == [2, 6]
+        assert list(await asyncio.gather(first, staying)) == [2, 6]
     assert writer.batches == [[1], [3]]
 
 

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 import nats
 import pytest
 from nats.aio.client import Client
-from sqlalchemy import text
 
 from gozon.events.v1.envelope_pb2 import Envelope
 from kit.bus import Bus, Message, Stream
-from kit.db import Database
+from kit.db import Database, sql
 from kit.ids import first_id_at, new_id
 from kit.outbox import Outbox
 from tests.conftest import NewDatabase
@@ -20,7 +19,7 @@ from tests.support import NatsServer, RunningStack, count, eventually, outbox_of
 
 
 @pytest.fixture
-async def stream(stack: RunningStack) -> Stream:
+def stream() -> Stream:
     name = unique()
     return Stream(name, (f"{name}.>",), max_age=600)
 
@@ -58,9 +57,11 @@ async def add(database: Database, outbox: Outbox, added: list[Message]) -> None:
 @asynccontextmanager
 async def running(outbox: Outbox) -> AsyncIterator[None]:
     run = asyncio.create_task(outbox.run())
-    yield
-    await outbox.drain()
-    await run
+    try:
+        yield
+    finally:
+        await outbox.drain()
+        await run
 
 
 async def stored(client: Client, stream: Stream) -> list[str]:
@@ -133,7 +134,7 @@ async def test_what_a_crash_left_behind_is_swept_by_anybody(
     assert await stored(client, stream) == [message.id for message in added]
 
 
-async def test_several_relays_at_once_lose_and_double_nothing(
+async def test_several_relays_at_once_lose_nothing(
     new_database: NewDatabase, stack: RunningStack, stream: Stream, client: Client
 ) -> None:
     database = await new_database("payments")
@@ -150,7 +151,7 @@ async def test_several_relays_at_once_lose_and_double_nothing(
                 added += some
                 await add(database, outbox, some)
         await eventually(empty(database))
-    # The first one twice: in other company it is another message to JetStream.
+    # Some may be there twice: in other company an event is another message to JetStream.
     assert set(await stored(client, stream)) == {message.id for message in added}
     for bus in buses:
         await bus.close()
@@ -171,7 +172,7 @@ async def test_a_row_stays_until_its_message_is_acknowledged(
 
         await eventually(only_it_is_left)
     assert await outbox_of(payments_db) == [nowhere]
-    assert sorted(await stored(client, stream)) == sorted(message.id for message in added)
+    assert set(await stored(client, stream)) == {message.id for message in added}
 
 
 async def test_draining_publishes_what_is_in_hand(
@@ -204,7 +205,7 @@ async def test_what_is_committed_while_nats_is_away_is_published_when_it_is_back
         await nats_server.start()
         await eventually(empty(payments_db))
     client = await nats.connect(nats_server.url)
-    assert sorted(await stored(client, stream)) == sorted(message.id for message in added)
+    assert set(await stored(client, stream)) == {message.id for message in added}
     await client.drain()
     await bus.close()
 
@@ -226,7 +227,7 @@ async def test_when_nats_lost_its_storage_the_stream_is_declared_anew(
         await add(payments_db, outbox, added)
         await eventually(empty(payments_db))
     client = await nats.connect(nats_server.url)
-    assert sorted(await stored(client, stream)) == sorted(message.id for message in added)
+    assert set(await stored(client, stream)) == {message.id for message in added}
     await client.drain()
     await bus.close()
 
@@ -239,9 +240,9 @@ async def test_while_the_table_cannot_be_read_the_relay_lives_on(
     async with running(outbox):
         await add(payments_db, outbox, added[:1])
         async with payments_db.transaction() as tx:
-            await tx.execute(text("ALTER TABLE outbox RENAME TO elsewhere"))
+            await tx.execute(sql("ALTER TABLE outbox RENAME TO elsewhere"))
         async with payments_db.transaction() as tx:
-            await tx.execute(text("ALTER TABLE elsewhere RENAME TO outbox"))
+            await tx.execute(sql("ALTER TABLE elsewhere RENAME TO outbox"))
         await add(payments_db, outbox, added[1:])
         await eventually(empty(payments_db))
-    assert sorted(await stored(client, stream)) == sorted(message.id for message in added)
+    assert set(await stored(client, stream)) == {message.id for message in added}

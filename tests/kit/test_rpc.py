@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -20,6 +21,9 @@ from gozon.users.v1.users_pb2 import GetJwksRequest, GetMeRequest, RegisterReque
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from stack.config import SERVICES
 from tests.support import RunningStack, User, eventually, free_port, reason_of, refused
+
+if TYPE_CHECKING:
+    from gozon.users.v1.users_pb2_grpc import UsersServiceAsyncStub
 
 REGISTER = RegisterRequest(email="ann@example.com", password="12345678")
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -35,16 +39,19 @@ class Misbehaving:
     channel: grpc.aio.Channel
 
     @property
-    def stub(self) -> UsersServiceStub:
+    def stub(self) -> "UsersServiceAsyncStub":
         return UsersServiceStub(self.channel)
 
     async def health(self) -> int:
-        stub = health_pb2_grpc.HealthStub(self.channel)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest())
+            return await health_of(self.channel)
         except grpc.aio.AioRpcError:
             return 0
-        return int(answer.status)
+
+
+async def health_of(channel: grpc.aio.Channel) -> int:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return int((await stub.Check(health_pb2.HealthCheckRequest())).status)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +106,7 @@ async def test_a_client_that_stops_waiting_hears_so(server: Misbehaving) -> None
 
 
 async def test_bytes_that_are_no_message_are_the_clients_fault(server: Misbehaving) -> None:
-    raw = server.channel.unary_unary("/gozon.users.v1.UsersService/Register")
+    raw: Any = server.channel.unary_unary("/gozon.users.v1.UsersService/Register")
     for garbage in (b"\x0a\xff", b"\x0a\x02\xff\xfe", b"\xff" * 10):
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"):
             await raw(garbage)
@@ -161,9 +168,8 @@ async def test_health_tells_whether_the_process_can_work(server: Misbehaving) ->
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_service_is_healthy_and_its_reflection_lists_them_all(service: str, stack: RunningStack) -> None:
     async with grpc.aio.insecure_channel(stack.targets[service]) as channel:
-        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-        assert health.status == SERVING
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        assert await health_of(channel) == SERVING
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]  # typed for sync only
         asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
         answers = [answer async for answer in stub.ServerReflectionInfo(asked)]
     names = {listed.name for listed in answers[0].list_services_response.service}

@@ -1,0 +1,131 @@
+"""Fixtures: one stack per test run, started by the real `gozon up`; databases, users and clients for tests."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from kit.db import Database
+from stack.config import SERVICES
+from tests.support import Edge, NatsServer, RunningStack, User, fresh_database, migrate
+
+RATE_LIMIT_SCALE = 1000
+"""The whole suite comes from one address: limits meant for people must not end it."""
+UP_SECONDS = 120
+
+NewUser = Callable[[], Awaitable[User]]
+NewDatabase = Callable[[str], Awaitable[Database]]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """The whole system on free ports, in a folder of its own; or the one in GOZON_TEST_HOME, which is left running."""
+    if given := os.environ.get("GOZON_TEST_HOME"):
+        yield _status(Path(given).absolute())
+        return
+    home = Path(tempfile.mkdtemp(prefix="gozon-test-"))
+    try:
+        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
+        up = _gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)
+        if up.returncode:
+            pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
+        yield _status(home)
+    finally:
+        _gozon("down", "--home", str(home), timeout=UP_SECONDS)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _status(home: Path) -> RunningStack:
+    status = _gozon("status", "--json", "--secrets", "--home", str(home), timeout=30)
+    if status.returncode:
+        pytest.exit(f"the stack in {home} is not ready:\n{status.stdout}{status.stderr}", returncode=1)
+    return RunningStack.from_status(json.loads(status.stdout))
+
+
+def _gozon(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).with_name("gozon")
+    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="session")
+async def edge(stack: RunningStack) -> AsyncIterator[Edge]:
+    """Clients of the edge, over REST and gRPC."""
+    async with Edge(stack) as clients:
+        yield clients
+
+
+@pytest.fixture(scope="session")
+def new_user(edge: Edge) -> NewUser:
+    """Makes a user with a token; costs 0.1 s of a core, so share the users of the fixtures below where you can."""
+    return edge.register
+
+
+@pytest.fixture(scope="session")
+async def alice(new_user: NewUser) -> User:
+    """A user without an account, for tests that change nothing or expect nothing of hers."""
+    return await new_user()
+
+
+@pytest.fixture(scope="session")
+async def bob(new_user: NewUser) -> User:
+    """Somebody else."""
+    return await new_user()
+
+
+@pytest.fixture(scope="session")
+async def templates(stack: RunningStack) -> AsyncIterator[dict[str, str]]:
+    """Migrated and empty databases by service, to be copied."""
+    async with AsyncExitStack() as exits:
+        names = {}
+        for service in SERVICES:
+            names[service] = await exits.enter_async_context(fresh_database(stack, service))
+            migrate(stack.url_of(service, names[service]), service)
+        yield names
+
+
+@pytest.fixture
+async def new_database(stack: RunningStack, templates: dict[str, str]) -> AsyncIterator[NewDatabase]:
+    """Makes an empty database with a service's tables, for one test."""
+    async with AsyncExitStack() as exits:
+
+        async def make(service: str) -> Database:
+            name = await exits.enter_async_context(fresh_database(stack, service, templates[service]))
+            database = Database(stack.url_of(service, name))
+            exits.push_async_callback(database.close)
+            return database
+
+        yield make
+
+
+@pytest.fixture
+async def payments_db(new_database: NewDatabase) -> Database:
+    """An empty database of Payments."""
+    return await new_database("payments")
+
+
+@pytest.fixture
+async def orders_db(new_database: NewDatabase) -> Database:
+    """An empty database of Orders."""
+    return await new_database("orders")
+
+
+@pytest.fixture
+async def users_db(new_database: NewDatabase) -> Database:
+    """An empty database of Users."""
+    return await new_database("users")
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A NATS server of the test's own, running."""
+    server = NatsServer(tmp_path)
+    await server.start()
+    yield server
+    server.kill()

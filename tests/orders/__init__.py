@@ -1,0 +1,1 @@
+"""Tests of Orders, layer by layer."""

@@ -1,0 +1,1 @@
+"""Tests of Payments, layer by layer."""

@@ -1,0 +1,319 @@
+"""What tests share: the running stack, clients of its edge, databases and servers of their own, and patience."""
+
+import asyncio
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import asyncpg
+import grpc
+import httpx
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from sqlalchemy import MetaData
+
+import services
+from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
+from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
+from gozon.users.v1.users_pb2_grpc import UsersServiceStub
+from kit import migrations
+from kit.bus import Bus, Message
+from kit.db import Database, Statement, sql
+from stack import binaries, config
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 30.0
+"""How long a condition may take to come true before its test fails."""
+SERVICES_FOLDER = Path(next(iter(services.__path__)))
+
+
+async def eventually(condition: Callable[[], Awaitable[T]], within: float = PATIENCE_SECONDS) -> T:
+    """Asks again and again until the answer is true, and returns it; fails the test after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = await condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"not so after {within} s: {condition} says {answer!r}")
+        await asyncio.sleep(0.02)
+
+
+def unique(prefix: str = "t") -> str:
+    """Returns a name that nobody else uses, fit for databases, streams and subjects."""
+    return f"{prefix}_{uuid.uuid4().hex[:16]}"
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """Addresses of the stack that this test run uses."""
+
+    home: Path
+    edge_url: str
+    edge_target: str
+    targets: dict[str, str]
+    """gRPC target (host:port) of each service, past the edge."""
+    database_urls: dict[str, str]
+    """URL of each service's database, as the service's role."""
+    superuser_url: str
+    nats_url: str
+    redis_url: str
+    metrics_urls: dict[str, str]
+
+    @classmethod
+    def from_status(cls, status: dict[str, Any]) -> Self:
+        """Reads what `gozon status --json --secrets` prints."""
+        ports, urls = status["config"]["ports"], status["urls"]
+        names = config.SERVICES
+        return cls(
+            home=Path(status["home"]),
+            edge_url=urls["edge"],
+            edge_target=f"127.0.0.1:{ports['edge']}",
+            targets={name: f"127.0.0.1:{ports[name]}" for name in names},
+            database_urls={name: urls[f"{name}_database"] for name in names},
+            superuser_url=urls["postgres"],
+            nats_url=urls["nats"],
+            redis_url=urls["redis"],
+            metrics_urls={name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in names},
+        )
+
+    def url_of(self, service: str, database: str) -> str:
+        """Returns the URL of another database on the same server, as the service's role."""
+        return f"{self.database_urls[service].rpartition('/')[0]}/{database}"
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who registered through the edge, with an access token."""
+
+    id: str
+    email: str
+    password: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of a REST request by this user."""
+        return {"authorization": f"Bearer {self.token}"}
+
+    def metadata(self, key: str = "") -> tuple[tuple[str, str], ...]:
+        """Metadata of a gRPC call by this user, with an idempotency key if one is given."""
+        return (("authorization", f"Bearer {self.token}"), *((("idempotency-key", key),) if key else ()))
+
+
+class Edge:
+    """The public address, over REST and gRPC."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        self.rest = httpx.AsyncClient(base_url=stack.edge_url, timeout=30)
+        self.channel = grpc.aio.insecure_channel(stack.edge_target)
+        self.users = UsersServiceStub(self.channel)
+        self.orders = OrdersServiceStub(self.channel)
+        self.payments = PaymentsServiceStub(self.channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.rest.aclose()
+        await self.channel.close()
+
+    async def register(self) -> User:
+        """Registers somebody new and signs in."""
+        email, password = f"{uuid.uuid4().hex}@example.com", "correct horse battery staple"
+        registered = await self.rest.post("/register", json={"email": email, "password": password})
+        assert registered.status_code == 201, registered.text
+        signed_in = await self.rest.post(
+            "/token", data={"grant_type": "password", "username": email, "password": password}
+        )
+        assert signed_in.status_code == 200, signed_in.text
+        return User(registered.json()["id"], email, password, signed_in.json()["access_token"])
+
+    async def deposit(self, user: User, amount: int) -> None:
+        """Gives a user an account, if there is none, and money."""
+        opened = await self.rest.post(f"/accounts/{user.id}", json={}, headers=user.headers)
+        assert opened.status_code in (201, 409), opened.text
+        deposited = await self.rest.post(
+            f"/accounts/{user.id}/deposit",
+            json={"amount": amount},
+            headers={**user.headers, "idempotency-key": uuid.uuid4().hex},
+        )
+        assert deposited.status_code == 200, deposited.text
+
+    async def settled(self, user: User, order_id: str) -> dict[str, Any]:
+        """Waits until an order is no longer PENDING and returns it."""
+
+        async def settled() -> dict[str, Any] | None:
+            answer = await self.rest.get(f"/orders/{order_id}", headers=user.headers)
+            assert answer.status_code == 200, answer.text
+            order: dict[str, Any] = answer.json()
+            return order if order["status"] != "PENDING" else None
+
+        found = await eventually(settled)
+        assert found is not None
+        return found
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Returns the reason of the ErrorInfo that came with a gRPC error."""
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-status-details-bin":
+            status = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
+            info = error_details_pb2.ErrorInfo()
+            assert status.code == error.code().value[0]
+            if any(detail.Unpack(info) for detail in status.details):
+                assert info.domain == "gozon"
+                return str(info.reason)
+    return ""
+
+
+@contextmanager
+def refused(code: grpc.StatusCode, reason: str) -> Iterator[None]:
+    """Expects a gRPC call in the block to be refused in just this way."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield
+    assert (caught.value.code(), reason_of(caught.value)) == (code, reason), caught.value.details()
+
+
+def in_thread(function: Callable[[], None]) -> None:
+    """Runs what needs an event loop of its own, such as a migration, and raises what it raised."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+@asynccontextmanager
+async def fresh_database(stack: RunningStack, service: str, template: str = "") -> AsyncIterator[str]:
+    """Creates a database for a test and drops it afterwards; gives its name.
+
+    Without a template it is empty; with one it is a copy, which is faster than migrating it.
+    """
+    name = unique(service)
+    copied = f"TEMPLATE {template}" if template else ""
+    server = await asyncpg.connect(stack.superuser_url)
+    try:
+        await server.execute(f"CREATE DATABASE {name} OWNER {service} {copied}")
+        yield name
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+def migrate(database_url: str, service: str) -> None:
+    """Brings a database to the newest revision of a service's migrations."""
+    in_thread(lambda: migrations.upgrade(database_url, str(SERVICES_FOLDER / service)))
+
+
+async def fingerprint(database: Database, metadata: MetaData, *, without: Sequence[str]) -> str:
+    """Returns a hash over every row of every table of a service, apart from the tables in `without`."""
+    digest = hashlib.sha256()
+    async with database.autocommit() as connection:
+        for table in sorted(set(metadata.tables) - set(without)):
+            rows = await connection.execute(sql(f"SELECT t::text FROM {table} t ORDER BY 1"))
+            digest.update(table.encode() + b"\0" + "\n".join(row[0] for row in rows).encode())
+    return digest.hexdigest()
+
+
+async def count(database: Database, table: str) -> int:
+    """Returns how many rows a table has."""
+    async with database.autocommit() as connection:
+        row = await connection.one_or_none(sql(f"SELECT count(*) AS rows FROM {table}"))
+    return int(row["rows"]) if row else 0
+
+
+async def outbox_of(database: Database) -> list[Message]:
+    """Returns what waits in an outbox, oldest first."""
+    async with database.autocommit() as connection:
+        rows = await connection.execute(sql("SELECT id, subject, payload, traceparent FROM outbox ORDER BY id"))
+        return [Message(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
+
+
+async def scanned_whole(database: Database, statement: Statement, **parameters: Any) -> set[str]:
+    """Returns the tables that the plan of a statement walks through from end to end; nothing is executed."""
+    async with database.transaction() as tx:
+        explain = Statement(f"EXPLAIN (FORMAT JSON) {statement.text}", statement.names)
+        [row] = await tx.execute(explain, **parameters)
+    plan = json.loads(row["QUERY PLAN"])
+    return {
+        node["Relation Name"]
+        for node in _nodes(plan[0]["Plan"])
+        if node["Node Type"] in ("Seq Scan", "Parallel Seq Scan")
+    }
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def disconnected_bus() -> Bus:
+    """Returns a bus that was never connected: an outbox on it keeps its rows, where a test can read them."""
+    return Bus("nats://127.0.0.1:1", (), ())
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on now; at random, so that test runs at the same time keep apart."""
+    return next(port for port in random.sample(config.FREE_PORTS, len(config.FREE_PORTS)) if config.port_is_free(port))
+
+
+class NatsServer:
+    """A NATS server of a test's own, to be killed, emptied and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._storage = folder / "nats"
+        self._port = free_port()
+        self.url = f"nats://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Starts the server and waits until it listens."""
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and nobody else is waiting
+            [
+                *binaries.dying_with_parent("KILL"),
+                str(binaries.nats_server()),
+                *("-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._storage)),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+        async def listens() -> bool:
+            return not config.port_is_free(self._port)
+
+        await eventually(listens)
+
+    def kill(self) -> None:
+        """Ends the server as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def wipe(self) -> None:
+        """Removes everything the server stored."""
+        shutil.rmtree(self._storage)
