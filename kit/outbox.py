@@ -26,9 +26,12 @@ BATCH = 500
 IN_HAND = 20_000
 """More than this stays in the table only, for the sweep, so that a long outage of NATS does not fill the memory."""
 RETRY_SECONDS = 0.2
+DELETE_SECONDS = 0.05
 SWEEP_SECONDS = 1.0
 LEFT_BEHIND_SECONDS = 5.0
 """Rows older than this belong to nobody alive, or to somebody very slow; publishing them twice is harmless."""
+
+_RELAYED = BATCH_SIZE.labels("relay")
 
 log = structlog.get_logger()
 
@@ -41,6 +44,8 @@ class Outbox:
         self._bus = bus
         self._in_hand: deque[Message] = deque()
         self._wake = asyncio.Event()
+        self._stored: set[str] = set()
+        self._some_stored = asyncio.Event()
         self._stopping = False
         self._drained = asyncio.Event()
 
@@ -59,6 +64,7 @@ class Outbox:
 
     async def run(self) -> None:
         """Relays until drain() was called and nothing is in hand."""
+        deleter = asyncio.create_task(self._delete_now_and_then())
         sweeper = asyncio.create_task(self._sweep_now_and_then())
         last = 0
         try:
@@ -71,17 +77,18 @@ class Outbox:
                 batch = [self._in_hand.popleft() for _ in range(min(len(self._in_hand), BATCH))]
                 last = len(batch)
                 BACKLOG.set(len(self._in_hand))
-                BATCH_SIZE.labels("relay").observe(len(batch))
-                try:
-                    unsent = await self._publish(batch)
-                except Exception as error:
-                    log.warning("relay_failed", messages=len(batch), error=repr(error))
-                    unsent = batch
-                if unsent and not self._stopping:
-                    self._in_hand.extendleft(reversed(unsent))
+                _RELAYED.observe(last)
+                stored = await self._bus.publish(batch)
+                self._stored.update(stored)
+                self._some_stored.set()
+                if len(stored) < last and not self._stopping:
+                    self._in_hand.extendleft(m for m in reversed(batch) if m.id not in stored)
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             sweeper.cancel()
+            deleter.cancel()
+            await asyncio.gather(sweeper, deleter, return_exceptions=True)
+            await self._delete()
             self._drained.set()
 
     async def drain(self) -> None:
@@ -95,14 +102,25 @@ class Outbox:
             self._in_hand.extend(messages)
             self._wake.set()
 
-    async def _publish(self, batch: Sequence[Message]) -> list[Message]:
-        """Publishes messages and deletes those that are stored; returns those that are not."""
-        stored = await self._bus.publish(batch)
-        if stored:
+    async def _delete_now_and_then(self) -> None:
+        """Deletes what is stored some milliseconds later, and so the rows of several batches at once."""
+        while True:
+            await self._some_stored.wait()
+            await asyncio.sleep(DELETE_SECONDS)
+            await self._delete()
+
+    async def _delete(self) -> None:
+        stored, self._stored = self._stored, set()
+        self._some_stored.clear()
+        if not stored:
+            return
+        try:
             async with self._database.autocommit() as connection:
                 await connection.execute(_DELETE, ids=list(stored))
             PUBLISHED.labels("commit").inc(len(stored))
-        return [message for message in batch if message.id not in stored] if len(stored) < len(batch) else []
+        except Exception as error:
+            # The sweep publishes them once more, and deletes them.
+            log.warning("delete_failed", messages=len(stored), error=repr(error))
 
     async def _sweep_now_and_then(self) -> None:
         # The first sweep comes for what this instance left behind when it died a moment ago.
