@@ -13,9 +13,14 @@ from jwt import PyJWK
 from kit.errors import InvalidToken, Unauthenticated, Unavailable
 
 ALGORITHM = "ES256"
+ISSUER = "gozon"
+AUDIENCE = "gozon"
+"""Of every token; edge/envoy.yaml demands the same."""
 REFRESH_SECONDS = 60.0
 UNKNOWN_KEY_SECONDS = 1.0
 """A token with an unknown key id makes the keys be fetched anew, at most this often."""
+LEEWAY_SECONDS = 5
+"""How far the clocks of Users and of this machine may differ."""
 CACHED_TOKENS = 20_000
 
 log = structlog.get_logger()
@@ -28,6 +33,7 @@ class Identity:
     user_id: str
     roles: frozenset[str]
     expires_at: float
+    """Unix time, in seconds."""
 
     @property
     def is_admin(self) -> bool:
@@ -42,14 +48,11 @@ class Identity:
 class TokenVerifier:
     """Verifies access tokens with the keys that `fetch_keys` returns (JWKs as dicts)."""
 
-    def __init__(
-        self, fetch_keys: Callable[[], Awaitable[Sequence[dict[str, str]]]], *, issuer: str, audience: str
-    ) -> None:
+    def __init__(self, fetch_keys: Callable[[], Awaitable[Sequence[dict[str, str]]]]) -> None:
         self._fetch_keys = fetch_keys
-        self._issuer = issuer
-        self._audience = audience
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = float("-inf")
+        self._failed_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._identities: dict[str, Identity] = {}
 
@@ -95,8 +98,9 @@ class TokenVerifier:
                 token,
                 self._keys[key_id],
                 algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                audience=self._audience,
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"]},
             )
             return Identity(claims["sub"], frozenset(claims.get("roles", ())), float(claims["exp"]))
@@ -107,9 +111,13 @@ class TokenVerifier:
         async with self._fetching:
             if time.monotonic() - self._fetched_at < at_most_every:
                 return
+            if time.monotonic() - self._failed_at < UNKNOWN_KEY_SECONDS:
+                # Those who waited for the same failure need not each wait for one of their own.
+                raise Unavailable
             try:
                 keys = {key["kid"]: PyJWK(key) for key in await self._fetch_keys()}
             except Exception as error:
+                self._failed_at = time.monotonic()
                 log.warning("keys_unavailable", error=type(error).__name__)
                 raise Unavailable from error
             if keys.keys() != self._keys.keys():

@@ -22,7 +22,7 @@ class Batcher(Generic[Item, Result]):
     """Collects items and hands everything that waits to `flush`, one batch at a time.
 
     `flush` returns one result, or one Error, per item, in order. When it raises, each item of the batch is flushed
-    alone, so that a row that can't be written fails alone.
+    alone, so that a row that can't be written fails alone; unless it raises an Error, which all of them get.
     """
 
     def __init__(
@@ -61,22 +61,24 @@ class Batcher(Generic[Item, Result]):
     async def run(self) -> None:
         """Flushes until drain() was called and nothing waits."""
         last = 0
-        while self._waiting or not self._stopping:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            if last > BUSY and len(self._waiting) < self._max_batch and not self._stopping:
-                await asyncio.sleep(LINGER_SECONDS)
-            batch: list[tuple[Item, asyncio.Future[Result]]] = []
-            while self._waiting and len(batch) < self._max_batch:
-                item, future = self._waiting.popleft()
-                if not future.done():
-                    batch.append((item, future))
-            last = len(batch)
-            if batch:
-                self._size.observe(last)
-                await self._write(batch)
-        self._drained.set()
+        try:
+            while self._waiting or not self._stopping:
+                if not self._waiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                if last > BUSY and len(self._waiting) < self._max_batch and not self._stopping:
+                    await asyncio.sleep(LINGER_SECONDS)
+                batch: list[tuple[Item, asyncio.Future[Result]]] = []
+                while self._waiting and len(batch) < self._max_batch:
+                    item, future = self._waiting.popleft()
+                    if not future.done():
+                        batch.append((item, future))
+                last = len(batch)
+                if batch:
+                    self._size.observe(last)
+                    await self._write(batch)
+        finally:
+            self._drained.set()
 
     async def drain(self) -> None:
         """Refuses new items and returns when the waiting ones are written."""

@@ -23,19 +23,19 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from gozon.events.v1.envelope_pb2 import Envelope, Event
 from kit.batch import BUSY, LINGER_SECONDS
-from kit.errors import Unavailable
+from kit.errors import DeadlineExceeded, Unavailable
 from kit.telemetry import BATCH_SIZE, traceparent
 
 PUBLISH_TIMEOUT = 5.0
 ACK_WAIT = 5.0
 """What a consumer that died had in hand goes to another one after this."""
 MAX_ACK_PENDING = 1_000
-PULL = 100
-"""Messages that a consumer has asked for in advance."""
+PULL = 32
+"""Messages that a consumer has in hand or has asked for: what it can't handle within ACK_WAIT comes again."""
 ENVELOPE_EVENTS = 100
 ENVELOPE_BYTES = 256 * 1024
 """An envelope is closed when it holds this much; NATS takes messages up to 1 MiB."""
@@ -43,6 +43,10 @@ PULL_EXPIRES = 30.0
 DUPLICATE_WINDOW = 120.0
 BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
+
+MAX_FAILURES = 10_000
+
+CONNECTED = Gauge("bus_connected", "Whether NATS is there; orders are accepted without it, and wait")
 
 CONSUMED = Counter("bus_consumed_total", "Messages handled", ["consumer", "outcome"])
 
@@ -112,6 +116,7 @@ class Bus:
             reconnected_cb=self._on_reconnect,
         )
         self._connected.set()
+        CONNECTED.set(1)
         self._reply_prefix = self._client.new_inbox() + "."
         await self._client.subscribe(self._reply_prefix + "*", cb=self._on_publish_ack)
         await self.declare()
@@ -172,8 +177,10 @@ class Bus:
             await self._redeclare()
         return publication.stored
 
-    async def subscribe(self, subject: str, callback: Callable[[Message], None]) -> Callable[[], Awaitable[None]]:
-        """Calls back for each event on `subject` from now on, at most once, on every instance that subscribes.
+    async def subscribe(
+        self, subjects: Sequence[str], callback: Callable[[Message], None]
+    ) -> Callable[[], Awaitable[None]]:
+        """Calls back for each event on `subjects` from now on, at most once, on every instance that subscribes.
 
         Returns the function that ends the subscription.
         """
@@ -182,8 +189,13 @@ class Bus:
             for message in _messages(msg):
                 callback(message)
 
-        subscription = await self._client.subscribe(subject, cb=received)
-        return subscription.unsubscribe
+        subscriptions = [await self._client.subscribe(subject, cb=received) for subject in subjects]
+
+        async def unsubscribe() -> None:
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
+
+        return unsubscribe
 
     async def consume(self, consumer: Consumer, handler: Handler, *, batch: int = 500) -> None:
         """Hands whatever waits, about `batch` events at once, to `handler` until stop_consuming() is called."""
@@ -199,8 +211,11 @@ class Bus:
         await asyncio.gather(*self._consuming, return_exceptions=True)
 
     async def close(self) -> None:
-        """Flushes and disconnects."""
-        await self._client.drain()
+        """Flushes and disconnects; when NATS is away, just disconnects."""
+        try:
+            await self._client.drain()
+        except nats.errors.Error:
+            await self._client.close()
 
     async def ping(self) -> None:
         """Returns when NATS answers. Errors: Unavailable."""
@@ -229,6 +244,7 @@ class Bus:
 
     async def _on_disconnect(self) -> None:
         self._connected.clear()
+        CONNECTED.set(0)
         # Their acknowledgements will not come any more.
         for publication, _ in self._waiting.values():
             publication.give_up()
@@ -236,6 +252,7 @@ class Bus:
     async def _on_reconnect(self) -> None:
         log.info("nats_reconnected")
         self._connected.set()
+        CONNECTED.set(1)
         for callback in self._reconnected:
             callback()
 
@@ -300,7 +317,7 @@ class _Consumption:
         stopper = asyncio.create_task(self._wake_on_stop())
         last = 0
         while not self._stop.is_set():
-            if self._asked <= PULL // 2:
+            if self._asked + len(self._arrived) <= PULL // 2:
                 await self._pull()
             if not self._arrived:
                 self._wake.clear()
@@ -332,7 +349,7 @@ class _Consumption:
         self._wake.set()
 
     async def _pull(self) -> None:
-        count = PULL - self._asked
+        count = PULL - self._asked - len(self._arrived)
         request = {"batch": count, "expires": int(PULL_EXPIRES * 1e9)}
         self._asked += count
         await self._client.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox)
@@ -368,7 +385,6 @@ class _Consumption:
 
     async def _handle(self, batch: list[_Delivery]) -> None:
         """Handles all events at once; if that fails, message by message, and then event by event."""
-        name = self._consumer.name
         events = [event for _, events in batch for event in events]
         try:
             await self._handler(events)
@@ -385,7 +401,7 @@ class _Consumption:
         else:
             for msg, _ in batch:
                 await msg.ack()
-            CONSUMED.labels(name, "handled").inc(len(events))
+            self._succeeded(events)
 
     async def _handle_one_by_one(self, msg: Msg, events: Sequence[Message]) -> None:
         errors: dict[Message, Exception] = {}
@@ -397,8 +413,13 @@ class _Consumption:
                 return
             except Exception as error:
                 errors[event] = error
-        CONSUMED.labels(self._consumer.name, "handled").inc(len(events) - len(errors))
+        self._succeeded([event for event in events if event not in errors])
         await self._failed(msg, errors)
+
+    def _succeeded(self, events: Sequence[Message]) -> None:
+        CONSUMED.labels(self._consumer.name, "handled").inc(len(events))
+        for event in events if self._failures else ():
+            self._failures.pop(event.id, None)
 
     async def _wait_for_database(self, batch: list[_Delivery]) -> None:
         # Nobody is to blame: wait, then let all of them come again.
@@ -412,10 +433,17 @@ class _Consumption:
         name = self._consumer.name
         delay = 0.0
         for event, error in errors.items():
+            if isinstance(error, DeadlineExceeded):
+                # A lock that somebody holds: slow, but nobody's fault.
+                delay = max(delay, BACKOFF[0])
+                continue
             # Counted here and not by the server, which counts the deliveries while the database was away too.
             failures = self._failures.pop(event.id, 0) + 1
             traceparent.set(event.traceparent)
             if failures <= len(BACKOFF):
+                if len(self._failures) >= MAX_FAILURES:
+                    # Those that another instance has handled since are never forgotten otherwise.
+                    self._failures.clear()
                 self._failures[event.id] = failures
                 delay = max(delay, BACKOFF[failures - 1])
                 log.warning("redelivery", consumer=name, event_id=event.id, failures=failures, error=repr(error))
@@ -474,7 +502,7 @@ def _messages(msg: Msg) -> list[Message]:
     try:
         events = Envelope.FromString(msg.data).events
     except DecodeError:
-        return [Message("", msg.subject, msg.data, "")]
+        return [Message(hashlib.sha256(msg.data).hexdigest(), msg.subject, msg.data, "")]
     return [Message(event.id, msg.subject, event.payload, event.traceparent) for event in events]
 
 

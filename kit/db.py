@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import asyncpg
 import structlog
 
-from kit.errors import Unavailable
+from kit.errors import DeadlineExceeded, Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +25,8 @@ Row = asyncpg.Record
 ATTEMPTS = 5
 ACQUIRE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -94,7 +96,8 @@ class Database:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Opens a transaction, committed at the end of the block and rolled back by any exception.
 
-        Errors: Unavailable when the database can't be reached; Conflict, which @atomic repeats.
+        Errors: Unavailable when the database can't be reached or can't work; DeadlineExceeded when a statement or
+        the wait for a lock took too long; Conflict, which @atomic repeats.
         """
         with _translated():
             async with self._acquire() as connection, connection.transaction():
@@ -116,8 +119,13 @@ class Database:
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._pool is not None:
-            await self._pool.close()
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
 
     @asynccontextmanager
     async def _acquire(self) -> "AsyncIterator[asyncpg.pool.PoolConnectionProxy[Row]]":
@@ -126,7 +134,12 @@ class Database:
                 if self._pool is None:
                     self._pool = await self._open()
         async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-            yield connection
+            try:
+                yield connection
+            except asyncpg.InternalClientError:
+                # The server ended the session while it was idle, and asyncpg has not read that yet.
+                connection.terminate()
+                raise
 
     async def _open(self) -> "asyncpg.Pool[Row]":
         pool: asyncpg.Pool[Row] = await asyncpg.create_pool(
@@ -134,6 +147,8 @@ class Database:
             min_size=0,
             max_size=self._pool_size,
             timeout=CONNECT_SECONDS,
+            # The server's own time-out does not help when the way to it is dead.
+            command_timeout=COMMAND_SECONDS,
             # A round trip each time for what no statement here leaves behind: session settings, locks, cursors.
             reset=_no_reset,
             server_settings={
@@ -142,6 +157,7 @@ class Database:
                 # With the default of 4, meant for spinning disks, a batch walks through a whole table instead.
                 "random_page_cost": "1.1",
                 "statement_timeout": "9s",
+                "lock_timeout": "3s",
                 "idle_in_transaction_session_timeout": "30s",
                 "jit": "off",
             },
@@ -185,16 +201,22 @@ def _translated() -> Iterator[None]:
     """Turns the driver's errors into ours: what can be repeated, and what is the database's absence."""
     try:
         yield
-    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-        raise Conflict from error
-    except (
-        OSError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.CannotConnectNowError,
-        asyncpg.AdminShutdownError,
-        asyncpg.CrashShutdownError,
-        asyncpg.TooManyConnectionsError,
-        asyncpg.QueryCanceledError,
-        asyncpg.InterfaceError,
-    ) as error:
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        if state.startswith(_CONFLICT) or isinstance(error, asyncpg.InvalidCachedStatementError):
+            raise Conflict from error
+        if state in _TOO_SLOW:
+            raise DeadlineExceeded from error
+        if state.startswith(_ABSENT):
+            raise Unavailable from error
+        raise
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise Unavailable from error
+
+
+# Classes and codes of https://www.postgresql.org/docs/current/errcodes-appendix.html
+_CONFLICT = ("40",)
+_TOO_SLOW = ("57014", "55P03")
+"""A statement that took too long, or waited too long for a lock."""
+_ABSENT = ("08", "53", "57", "58", "25006", "25P03")
+"""No connection, no resources, shutting down, input/output errors, read-only (a standby), idle too long."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from kit.db import Transaction, sql
+from kit.db import Conflict, Transaction, sql
 from kit.errors import IdempotencyKeyReused
 
 
@@ -38,7 +38,9 @@ async def claim(tx: Transaction, key: Key) -> bytes | None:
     if await tx.one_or_none(_CLAIM, **parameters, request_hash=key.request_hash):
         return None
     first = await tx.one_or_none(_FIRST, **parameters)
-    if first is None or first["request_hash"] != key.request_hash:
+    if first is None:
+        raise Conflict("the key was deleted in the meantime")
+    if first["request_hash"] != key.request_hash:
         raise IdempotencyKeyReused
     return bytes(first["response"])
 
@@ -71,10 +73,12 @@ async def claim_all(tx: Transaction, answers: Sequence[tuple[Key, bytes]]) -> li
         responses=[response for _, response in rows],
     )
     ours = {(str(row["user_id"]), row["method"], row["key"]) for row in inserted}
-    first = {identity: (key.request_hash, response) for identity, (key, response) in offered.items()}
+    first = {i: (offered[i][0].request_hash, offered[i][1]) for i in ours}
     if len(ours) < len(offered):
         for row in await tx.execute(_FIRST_ALL, **columns):
             first[str(row["user_id"]), row["method"], row["key"]] = (row["request_hash"], row["response"])
+    if len(first) < len(offered):
+        raise Conflict("a key was deleted in the meantime")
     outcomes: list[bytes | IdempotencyKeyReused | None] = []
     for key, _ in answers:
         request_hash, response = first[_identity(key)]

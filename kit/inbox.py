@@ -7,17 +7,21 @@ from collections.abc import Sequence
 
 from kit.bus import Message
 from kit.db import Transaction, sql
+from kit.ids import canonical
 
 
 async def new_ones(tx: Transaction, consumer: str, messages: Sequence[Message]) -> list[Message]:
-    """Marks messages as handled by `consumer` and returns those that were not before, in order, each id once."""
+    """Marks messages as handled by `consumer` and returns those that were not before, in order, each id once.
+
+    Errors: ValueError for an id that is no UUID.
+    """
     first_of: dict[str, Message] = {}
     for message in messages:
-        first_of.setdefault(message.id, message)
+        first_of.setdefault(canonical(message.id), message)
     # Sorted, so that two instances with overlapping batches wait for each other instead of deadlocking.
     rows = await tx.execute(_MARK, consumer=consumer, ids=sorted(first_of))
     marked = {str(row["message_id"]) for row in rows}
-    return [message for message in first_of.values() if message.id in marked]
+    return [message for message_id, message in first_of.items() if message_id in marked]
 
 
 _MARK = sql("""

@@ -14,16 +14,15 @@ LOCK_TIMEOUT = "5s"
 """A migration that can't get a table lock in this time fails rather than stop the traffic that queues behind it."""
 
 
-def upgrade(database_url: str, service_package: str) -> None:
-    """Brings the database at postgresql://… to the newest revision of services/<name>/migrations."""
-    command.upgrade(config(database_url, service_package), "head")
+def upgrade(database_url: str, folder: Path) -> None:
+    """Brings the database at postgresql://… to the newest revision in the service's `folder`/migrations."""
+    command.upgrade(config(database_url, folder), "head")
 
 
-def config(database_url: str, service_package: str) -> Config:
-    """Returns Alembic's configuration for a service, given its package's __file__ or folder."""
-    folder = Path(service_package)
+def config(database_url: str, folder: Path) -> Config:
+    """Returns Alembic's configuration for the service in `folder`."""
     result = Config()
-    result.set_main_option("script_location", str((folder.parent if folder.is_file() else folder) / "migrations"))
+    result.set_main_option("script_location", str(folder / "migrations"))
     result.attributes["url"] = database_url.replace("postgresql://", "postgresql+asyncpg://", 1)
     return result
 

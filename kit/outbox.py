@@ -78,10 +78,17 @@ class Outbox:
                 last = len(batch)
                 BACKLOG.set(len(self._in_hand))
                 _RELAYED.observe(last)
-                stored = await self._bus.publish(batch)
+                try:
+                    stored = await self._bus.publish(batch)
+                except Exception as error:
+                    log.warning("publish_failed", messages=last, error=repr(error))
+                    stored = set()
                 self._stored.update(stored)
                 self._some_stored.set()
-                if len(stored) < last and not self._stopping:
+                if len(stored) < last:
+                    if self._stopping:
+                        # NATS is away: the sweep of another instance, or of the next start, takes what is left.
+                        break
                     self._in_hand.extendleft(m for m in reversed(batch) if m.id not in stored)
                     await asyncio.sleep(RETRY_SECONDS)
         finally:

@@ -22,8 +22,6 @@ class Settings(BaseSettings):
     """Port of Prometheus metrics on loopback; 0 means none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    jwt_issuer: str = "gozon"
-    jwt_audience: str = "gozon"
 
     @classmethod
     def load(cls) -> Self:
@@ -36,5 +34,5 @@ class Settings(BaseSettings):
             return cls()  # type: ignore[call-arg]  # the environment gives the arguments
         except ValidationError as error:
             # Values stay out of the message: they may be secrets.
-            problems = "; ".join(f"{PREFIX}{e['loc'][0]}: {e['msg']}".upper()[:200] for e in error.errors())
+            problems = "; ".join(f"{PREFIX}{e['loc'][0]}".upper() + f": {e['msg']}"[:200] for e in error.errors())
             raise SystemExit(f"bad settings: {problems}") from None

@@ -1,14 +1,20 @@
-"""The streams and durable consumers of the system, all of them, in one place."""
+"""The subjects, streams and durable consumers of the system, all of them, in one place."""
 
 from kit.bus import Consumer, Stream
+
+ORDER_CREATED = "orders.created"
+ORDER_PAID = "orders.paid"
+ORDER_CANCELED = "orders.canceled"
+PAYMENT_SUCCEEDED = "payments.succeeded"
+PAYMENT_FAILED = "payments.failed"
 
 WEEK = 7 * 24 * 3600.0
 
 ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
 
-PAYMENTS_CHARGE = Consumer("payments-charge", "ORDERS", ("orders.created",))
-ORDERS_SETTLE = Consumer("orders-settle", "PAYMENTS", ("payments.succeeded", "payments.failed"))
+PAYMENTS_CHARGE = Consumer("payments-charge", "ORDERS", (ORDER_CREATED,))
+ORDERS_SETTLE = Consumer("orders-settle", "PAYMENTS", (PAYMENT_SUCCEEDED, PAYMENT_FAILED))
 
 STREAMS = (ORDERS, PAYMENTS)
 CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -49,6 +51,13 @@ async def eventually(condition: Callable[[], Awaitable[T]], within: float = PATI
         if time.monotonic() > deadline:
             pytest.fail(f"not so after {within} s: {condition} says {answer!r}")
         await asyncio.sleep(0.02)
+
+
+def gozon(*arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does, with nothing preset; fails after `timeout` seconds."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GOZON_")}
+    command = [str(Path(sys.executable).with_name("gozon")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=env)
 
 
 def unique(prefix: str = "t") -> str:
@@ -225,7 +234,7 @@ async def fresh_database(stack: RunningStack, service: str, template: str = "") 
 
 def migrate(database_url: str, service: str) -> None:
     """Brings a database to the newest revision of a service's migrations."""
-    in_thread(lambda: migrations.upgrade(database_url, str(SERVICES_FOLDER / service)))
+    in_thread(lambda: migrations.upgrade(database_url, SERVICES_FOLDER / service))
 
 
 async def fingerprint(database: Database, metadata: MetaData, *, without: Sequence[str]) -> str:

@@ -1,12 +1,12 @@
 """The process of Orders: `python -m services.orders` serves, `… migrate` brings the database up to date."""
 
-import sys
 from functools import partial
+from pathlib import Path
 
-import uvloop
+from pydantic import Field
 
 from gozon.orders.v1 import orders_pb2
-from kit import migrations, rpc, telemetry
+from kit import process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
@@ -30,7 +30,8 @@ class OrdersSettings(Settings):
     """redis://:password@host:port/db"""
     users_target: str
     """host:port of Users, whose keys verify tokens."""
-    cache_seconds: int = 300
+    cache_seconds: int = Field(default=300, gt=0)
+    """How long an order stays in the cache."""
 
 
 async def serve(settings: OrdersSettings) -> None:
@@ -41,31 +42,17 @@ async def serve(settings: OrdersSettings) -> None:
     cache = Cache(settings.redis_url, settings.cache_seconds)
     outbox = Outbox(database, bus)
     service = OrderService(database, outbox, cache, Watchers(bus))
-    verifier = TokenVerifier(keys_of(settings.users_target), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
-
-    async def ready() -> None:
-        await database.ping()
-        await bus.ping()
+    verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
         settings.listen,
         [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service))],
         verifier,
-        ready=ready,
+        ready=database.ping,
         background=[service.batcher.run, outbox.run, partial(consume, bus, service), service.ask_again_now_and_then],
         drain=[service.batcher.drain, bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],
     )
 
 
-def main() -> None:
-    """Runs the process."""
-    settings = OrdersSettings.load()
-    telemetry.configure("orders", settings.log_level, settings.log_format, settings.metrics_port)
-    if sys.argv[1:] == ["migrate"]:
-        migrations.upgrade(settings.database_url, __file__)
-    else:
-        uvloop.run(serve(settings))
-
-
 if __name__ == "__main__":
-    main()
+    process.run("orders", OrdersSettings, serve, Path(__file__).parent)

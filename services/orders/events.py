@@ -9,11 +9,9 @@ from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
 from kit.bus import Message
 from kit.ids import new_id
 from services.orders.domain import CANCELED, PAID
+from services.topology import ORDER_CANCELED, ORDER_CREATED, ORDER_PAID, PAYMENT_FAILED, PAYMENT_SUCCEEDED
 
-ORDER_CREATED = "orders.created"
-ORDER_PAID = "orders.paid"
-ORDER_CANCELED = "orders.canceled"
-SETTLED = "orders.*"
+SETTLED = (ORDER_PAID, ORDER_CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,11 @@ def order_settled(order: Order, traceparent: str) -> Message:
     return Message(new_id(), ORDER_CANCELED, OrderCanceled(order=order).SerializeToString(), traceparent)
 
 
-def settled_order(message: Message) -> Order | None:
-    """Returns the order an event of Orders is about, or None for events that carry none."""
+def settled_order(message: Message) -> Order:
+    """Returns the order that one of the events SETTLED is about."""
     if message.subject == ORDER_PAID:
         return OrderPaid.FromString(message.payload).order
-    if message.subject == ORDER_CANCELED:
-        return OrderCanceled.FromString(message.payload).order
-    return None
+    return OrderCanceled.FromString(message.payload).order
 
 
 def settlements(messages: Iterable[Message]) -> list[Settlement]:
@@ -61,9 +57,11 @@ def settlements(messages: Iterable[Message]) -> list[Settlement]:
 
 
 def _settlement(message: Message) -> Settlement:
-    if message.subject == "payments.succeeded":
+    if message.subject == PAYMENT_SUCCEEDED:
         succeeded = PaymentSucceeded.FromString(message.payload)
         return Settlement(succeeded.user_id, succeeded.order_id, PAID, "", message.traceparent)
+    if message.subject != PAYMENT_FAILED:
+        raise ValueError(f"{message.subject} is no answer of Payments")
     failed = PaymentFailed.FromString(message.payload)
     reason = PaymentFailed.Reason.Name(failed.reason)
     # The names agree; a reason that Orders does not know is a ValueError here rather than a wrong status.

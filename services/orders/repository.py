@@ -41,7 +41,7 @@ async def settle(tx: Transaction, settlements: Sequence[Settlement], now: dateti
 async def unanswered(tx: Transaction, now: datetime, limit: int) -> list[Order]:
     """Returns pending orders without an answer for longer than 30 seconds, and notes that they are asked for again.
 
-    Each time the wait doubles, so that a long absence of Payments does not fill the broker with questions.
+    Each time the wait doubles, up to 10 minutes, so that a long absence of Payments does not fill the broker.
     """
     return [_order(row) for row in await tx.execute(_UNANSWERED, now=now, limit=limit)]
 
@@ -105,7 +105,7 @@ _UNANSWERED = sql(f"""
     FROM (
         SELECT user_id, id FROM orders
         WHERE asked_at < :now::timestamptz - interval '30 seconds'
-              AND asked_at < :now::timestamptz - (asked_at - created_at)
+              AND asked_at < :now::timestamptz - least(asked_at - created_at, interval '10 minutes')
         ORDER BY asked_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ) AS waiting
     WHERE orders.user_id = waiting.user_id AND orders.id = waiting.id

@@ -26,8 +26,8 @@ from services.orders.watch import Watchers
 
 RECHECK_SECONDS = 5.0
 """A watcher reads the order again this often, should NATS lose the message that it waits for."""
-SWEEP_SECONDS = 5.0
-SWEEP_LIMIT = 500
+ASK_AGAIN_SECONDS = 5.0
+ASK_AGAIN_LIMIT = 500
 
 log = structlog.get_logger()
 
@@ -144,9 +144,9 @@ class OrderService:
     async def watch_order(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:
         """Yields the order as it is and after each change, until it is canceled or the caller's token expires.
 
-        Errors: OrderNotFound.
+        Errors: OrderNotFound, TooManyWatchers.
         """
-        async with self._watchers.watching(order_id) as changes:
+        async with self._watchers.watching(order_id, caller.user_id) as changes:
             order = await self._read(order_id, caller)
             yield order
             while order.status != Order.CANCELED and (left := caller.expires_at - time.time()) > 0:
@@ -166,16 +166,16 @@ class OrderService:
         """
         while True:
             try:
-                if orders := await self._ask_again():
+                while orders := await self._ask_again():
                     log.warning("asked_again", orders=orders)
             except Exception as error:
                 log.warning("ask_again_failed", error=repr(error))
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
     @atomic
     async def _ask_again(self) -> int:
         async with self._database.transaction() as tx:
-            orders = await repository.unanswered(tx, datetime.now(UTC), SWEEP_LIMIT)
+            orders = await repository.unanswered(tx, datetime.now(UTC), ASK_AGAIN_LIMIT)
             await self._outbox.add(tx, [events.order_created(order, "") for order in orders])
         return len(orders)
 

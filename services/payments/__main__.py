@@ -1,12 +1,10 @@
 """The process of Payments: `python -m services.payments` serves, `… migrate` brings the database up to date."""
 
-import sys
 from functools import partial
-
-import uvloop
+from pathlib import Path
 
 from gozon.payments.v1 import payments_pb2
-from kit import migrations, rpc, telemetry
+from kit import process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
@@ -35,31 +33,17 @@ async def serve(settings: PaymentsSettings) -> None:
     await bus.connect()
     outbox = Outbox(database, bus)
     service = PaymentService(database, outbox)
-    verifier = TokenVerifier(keys_of(settings.users_target), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
-
-    async def ready() -> None:
-        await database.ping()
-        await bus.ping()
+    verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
         settings.listen,
         [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service))],
         verifier,
-        ready=ready,
+        ready=database.ping,
         background=[outbox.run, partial(consume, bus, service)],
         drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],
     )
 
 
-def main() -> None:
-    """Runs the process."""
-    settings = PaymentsSettings.load()
-    telemetry.configure("payments", settings.log_level, settings.log_format, settings.metrics_port)
-    if sys.argv[1:] == ["migrate"]:
-        migrations.upgrade(settings.database_url, __file__)
-    else:
-        uvloop.run(serve(settings))
-
-
 if __name__ == "__main__":
-    main()
+    process.run("payments", PaymentsSettings, serve, Path(__file__).parent)

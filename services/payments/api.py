@@ -30,13 +30,13 @@ class PaymentsApi:
         return await self._service.get_account(user_id)
 
     async def deposit(self, request: DepositRequest, call: Call) -> Account:
-        user_id = canonical(request.user_id)
-        if not call.caller.may_act_for(user_id):
+        request.user_id = canonical(request.user_id)
+        if not call.caller.may_act_for(request.user_id):
             raise AccountNotFound
         if not call.idempotency_key:
             raise IdempotencyKeyRequired
         key = idempotency.key_of(call.caller.user_id, "Deposit", call.idempotency_key, request)
-        deposited = await self._service.deposit(user_id, request, key)
+        deposited = await self._service.deposit(request, key)
         if deposited.replayed:
             call.replayed()
         return deposited.account

@@ -7,9 +7,7 @@ from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
 from kit.bus import Message
 from kit.ids import new_id
 from services.payments.domain import SUCCEEDED, Charge, ChargeRequest
-
-PAYMENT_SUCCEEDED = "payments.succeeded"
-PAYMENT_FAILED = "payments.failed"
+from services.topology import PAYMENT_FAILED, PAYMENT_SUCCEEDED
 
 
 def charge_request(message: Message) -> ChargeRequest:

@@ -61,17 +61,17 @@ class PaymentService:
         return account
 
     @atomic
-    async def deposit(self, user_id: str, request: DepositRequest, key: idempotency.Key) -> Deposited:
+    async def deposit(self, request: DepositRequest, key: idempotency.Key) -> Deposited:
         """Adds money, once per key. Errors: AccountNotFound, CurrencyMismatch, BalanceLimit, IdempotencyKeyReused."""
         now = datetime.now(UTC)
         async with self._database.transaction() as tx:
             first = await idempotency.claim(tx, key)
             if first is not None:
                 return Deposited(Account.FromString(first), replayed=True)
-            account = await repository.add_money(tx, user_id, request.amount, request.currency, now)
+            account = await repository.add_money(tx, request.user_id, request.amount, request.currency, now)
             if account is None:
-                raise await self._why_not(tx, user_id, request.currency)
-            entries = domain.deposit_entries(user_id, new_id(), request.amount, account.currency)
+                raise await self._why_not(tx, request.user_id, request.currency)
+            entries = domain.deposit_entries(request.user_id, new_id(), request.amount, account.currency)
             await repository.insert_entries(tx, entries, now)
             await idempotency.answer(tx, key, account)
         return Deposited(account, replayed=False)

@@ -1,12 +1,11 @@
 """The process of Users: `python -m services.users` serves, `… migrate` brings the database up to date."""
 
-import sys
 from pathlib import Path
 
-import uvloop
+from pydantic import Field
 
 from gozon.users.v1 import users_pb2
-from kit import migrations, rpc, telemetry
+from kit import process, rpc
 from kit.auth import TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
@@ -20,17 +19,13 @@ class UsersSettings(Settings):
 
     signing_key_file: Path
     """EC private key on P-256, PEM."""
-    access_token_seconds: int = 900
+    access_token_seconds: int = Field(default=900, gt=0, le=24 * 3600)
+    """How long an access token is valid."""
 
 
 async def serve(settings: UsersSettings) -> None:
     """Serves until told to stop."""
-    issuer = TokenIssuer(
-        settings.signing_key_file,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        lifetime=settings.access_token_seconds,
-    )
+    issuer = TokenIssuer(settings.signing_key_file, settings.access_token_seconds)
 
     async def own_keys() -> list[dict[str, str]]:
         return [issuer.jwk]
@@ -39,19 +34,9 @@ async def serve(settings: UsersSettings) -> None:
     service = rpc.Service(
         users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(UserService(database), issuer), WITHOUT_TOKEN
     )
-    verifier = TokenVerifier(own_keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    verifier = TokenVerifier(own_keys)
     await rpc.serve(settings.listen, [service], verifier, ready=database.ping, drain=[database.close])
 
 
-def main() -> None:
-    """Runs the process."""
-    settings = UsersSettings.load()
-    telemetry.configure("users", settings.log_level, settings.log_format, settings.metrics_port)
-    if sys.argv[1:] == ["migrate"]:
-        migrations.upgrade(settings.database_url, __file__)
-    else:
-        uvloop.run(serve(settings))
-
-
 if __name__ == "__main__":
-    main()
+    process.run("users", UsersSettings, serve, Path(__file__).parent)

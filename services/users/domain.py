@@ -6,7 +6,6 @@ from datetime import datetime
 from kit.errors import AlreadyExists, InvalidArgument, Unauthenticated
 
 USER = "user"
-ADMIN = "admin"
 
 
 class EmailTaken(AlreadyExists):

@@ -11,7 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from kit.auth import ALGORITHM
+from kit.auth import ALGORITHM, AUDIENCE, ISSUER
 from kit.ids import new_id
 
 COORDINATE_BYTES = 32
@@ -20,7 +20,7 @@ COORDINATE_BYTES = 32
 class TokenIssuer:
     """Signs tokens that are valid for `lifetime` seconds."""
 
-    def __init__(self, key_file: Path, *, issuer: str, audience: str, lifetime: int) -> None:
+    def __init__(self, key_file: Path, lifetime: int) -> None:
         """`key_file` holds an EC private key on P-256 as PEM. Errors: SystemExit when it doesn't."""
         try:
             key = load_pem_private_key(key_file.read_bytes(), password=None)
@@ -29,8 +29,6 @@ class TokenIssuer:
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise SystemExit(f"GOZON_SIGNING_KEY_FILE: {key_file}: not an EC private key on the curve P-256")
         self._key = key
-        self._issuer = issuer
-        self._audience = audience
         self.lifetime = lifetime
         self.jwk = _public_jwk(key)
 
@@ -38,8 +36,8 @@ class TokenIssuer:
         """Returns a new token for a user."""
         now = int(time.time())
         claims = {
-            "iss": self._issuer,
-            "aud": self._audience,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
             "sub": user_id,
             "iat": now,
             "exp": now + self.lifetime,

@@ -67,10 +67,8 @@ def issuer_of(tmp_path_factory: pytest.TempPathFactory) -> IssuerOf:
 
     ours, theirs = new_key("ours"), new_key("theirs")
 
-    def issuer(
-        *, issuer: str = "gozon", audience: str = "gozon", lifetime: int = 60, foreign: bool = False
-    ) -> TokenIssuer:
-        return TokenIssuer(theirs if foreign else ours, issuer=issuer, audience=audience, lifetime=lifetime)
+    def issuer(*, lifetime: int = 60, foreign: bool = False) -> TokenIssuer:
+        return TokenIssuer(theirs if foreign else ours, lifetime)
 
     return issuer
 

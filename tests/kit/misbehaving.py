@@ -65,7 +65,7 @@ async def main(listen: str, folder: Path) -> None:
 
     descriptor = users_pb2.DESCRIPTOR.services_by_name["UsersService"]
     service = rpc.Service(descriptor, MisbehavingApi(), frozenset({"Register", "Token", "GetJwks"}))
-    await rpc.serve(listen, [service], TokenVerifier(no_keys, issuer="gozon", audience="gozon"), ready=ready)
+    await rpc.serve(listen, [service], TokenVerifier(no_keys), ready=ready)
 
 
 if __name__ == "__main__":

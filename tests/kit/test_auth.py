@@ -44,7 +44,7 @@ class Signer:
         self.key = ec.generate_private_key(ec.SECP256R1())
         file = folder / f"{new_id()}.pem"
         file.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        self.issuer = TokenIssuer(file, issuer="gozon", audience="gozon", lifetime=lifetime)
+        self.issuer = TokenIssuer(file, lifetime)
         self.jwk = self.issuer.jwk
         self.kid = self.jwk["kid"]
 
@@ -69,7 +69,7 @@ def keys(signer: Signer) -> Keys:
 
 @pytest.fixture
 def verifier(keys: Keys) -> TokenVerifier:
-    return TokenVerifier(keys.fetch, issuer="gozon", audience="gozon")
+    return TokenVerifier(keys.fetch)
 
 
 async def test_an_issued_token_tells_who_its_bearer_is(signer: Signer, verifier: TokenVerifier) -> None:

@@ -272,7 +272,7 @@ async def test_every_instance_that_subscribes_hears_everything_until_it_unsubscr
     heard: list[list[str]] = [[], []]
     buses = [await topic.bus(), await topic.bus()]
     ends = [
-        await bus.subscribe(topic.subject, lambda message, ears=ears: ears.append(message.id))  # type: ignore[misc]
+        await bus.subscribe([topic.subject], lambda message, ears=ears: ears.append(message.id))  # type: ignore[misc]
         for bus, ears in zip(buses, heard, strict=True)
     ]
     for bus in buses:
@@ -337,3 +337,28 @@ async def test_consuming_goes_on_after_nats_was_killed_and_after_it_lost_its_sto
 async def _ping(bus: Bus) -> bool:
     await bus.ping()
     return False
+
+
+async def test_a_backlog_is_handled_once_though_it_takes_longer_than_an_acknowledgement_may(
+    topic: Topic, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.bus.ACK_WAIT", 1.0)
+    bus = await topic.bus()
+    published = topic.messages(150)
+    for message in published:
+        await bus.publish([message])
+    handled: set[str] = set()
+
+    async def slowly(messages: Sequence[Message]) -> None:
+        handled.update(message.id for message in messages)
+        await asyncio.sleep(0.02)
+
+    topic.consume(bus, slowly, batch=1)
+
+    async def all_handled() -> bool:
+        return len(handled) == len(published)
+
+    await eventually(all_handled)
+    info = await client.jetstream().consumer_info(topic.stream.name, topic.consumer.name)
+    assert info.delivered is not None
+    assert info.delivered.consumer_seq == len(published)

@@ -40,7 +40,7 @@ def tables_of(service: str) -> MetaData:
 
 
 def newest_of(service: str, url: str) -> str:
-    head = ScriptDirectory.from_config(migrations.config(url, str(SERVICES_FOLDER / service))).get_current_head()
+    head = ScriptDirectory.from_config(migrations.config(url, SERVICES_FOLDER / service)).get_current_head()
     assert head
     return head
 

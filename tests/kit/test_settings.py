@@ -36,7 +36,7 @@ def test_an_unknown_variable_ends_the_process_and_names_the_known_ones(environme
 
 def test_a_missing_variable_ends_the_process(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("GOZON_DATABASE_URL")
-    with pytest.raises(SystemExit, match="GOZON_DATABASE_URL: FIELD REQUIRED"):
+    with pytest.raises(SystemExit, match="GOZON_DATABASE_URL: Field required"):
         ShopSettings.load()
 
 

@@ -27,7 +27,7 @@ USER, OTHER = new_id(), new_id()
 
 def call(user_id: str = USER, *, key: str = "", role: str = "user", rest: bool = False) -> Call:
     metadata = {"x-envoy-original-path": "/orders"} if rest else {}
-    return Call(Identity(user_id, frozenset({role}), 0), 0, metadata, key)
+    return Call(Identity(user_id, frozenset({role}), 0), metadata, key)
 
 
 @pytest.fixture

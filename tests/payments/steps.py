@@ -45,7 +45,7 @@ async def deposit(
 ) -> Deposited:
     """Adds money under a key, a new one if none is given."""
     request = DepositRequest(user_id=user_id, amount=amount, currency=currency)
-    return await service.deposit(user_id, request, key_of(user_id, "Deposit", key or new_id(), request))
+    return await service.deposit(request, key_of(user_id, "Deposit", key or new_id(), request))
 
 
 async def account_with(service: PaymentService, amount: int, *, currency: str = "") -> str:

@@ -16,7 +16,7 @@ USER, OTHER = new_id(), new_id()
 
 def call(user_id: str = USER, *, key: str = "", role: str = "user", rest: bool = False) -> Call:
     metadata = {"x-envoy-original-path": "/accounts"} if rest else {}
-    return Call(Identity(user_id, frozenset({role}), 0), 0, metadata, key)
+    return Call(Identity(user_id, frozenset({role}), 0), metadata, key)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from services.users.api import UsersApi
 from services.users.service import UserService
 from tests.users.test_tokens import issuer_of, key_file
 
-CALL = Call(None, 0, {}, "")
+CALL = Call(None, {}, "")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -36,7 +36,7 @@ async def test_a_token_of_the_form_and_of_the_fields_opens_the_same_doors(api: U
         jwks = await api.get_jwks(GetJwksRequest(), CALL)
         return [{field.name: value for field, value in key.ListFields()} for key in jwks.keys]
 
-    verifier = TokenVerifier(keys, issuer="gozon", audience="gozon")
+    verifier = TokenVerifier(keys)
     password = "%D0%BF%D0%B0%D1%80%D0%BE%D0%BB%D1%8C+%26+%D1%82%D0%B0%D0%B9%D0%BD%D0%B0"
     sent = f"grant_type=password&username=Ann%2Btea%40example.com&password={password}&scope=".encode()
     fields = TokenRequest(grant_type="password", username="ann+tea@example.com", password="пароль & тайна")
@@ -45,7 +45,7 @@ async def test_a_token_of_the_form_and_of_the_fields_opens_the_same_doors(api: U
         assert (issued.token_type, issued.expires_in) == ("Bearer", 900)
         identity = await verifier.verify(f"Bearer {issued.access_token}")
         assert identity.user_id == user.id
-        assert await api.get_me(GetMeRequest(), Call(identity, 0, {}, "")) == user
+        assert await api.get_me(GetMeRequest(), Call(identity, {}, "")) == user
 
 
 BAD = {

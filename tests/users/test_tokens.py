@@ -24,7 +24,7 @@ def key_file(folder: Path, key: Key) -> Path:
 
 
 def issuer_of(file: Path) -> TokenIssuer:
-    return TokenIssuer(file, issuer="gozon", audience="gozon", lifetime=900)
+    return TokenIssuer(file, 900)
 
 
 def test_a_token_says_who_for_whom_and_how_long(tmp_path: Path) -> None:

@@ -81,10 +81,11 @@ class OrdersServiceServicer:
         CANCELED without anyone's help (WatchOrder tells when).
 
         With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
-        24 hours returns the first answer and the header `idempotency-replayed: true`.
+        (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
         Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-        the items; IDEMPOTENCY_KEY_REUSED when the key was used with another request).
+        the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
+        RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +122,8 @@ class OrdersServiceServicer:
         """Sends the order as it is and again after each change. The stream ends when the order is
         CANCELED or when the caller's token expires; until then a client may leave at any time.
 
-        Errors: NOT_FOUND (ORDER_NOT_FOUND).
+        Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
+        watches 20 orders already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,10 +44,11 @@ class OrdersServiceStub:
     CANCELED without anyone's help (WatchOrder tells when).
 
     With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
-    24 hours returns the first answer and the header `idempotency-replayed: true`.
+    (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
     Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-    the items; IDEMPOTENCY_KEY_REUSED when the key was used with another request).
+    the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
+    RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]
     """Returns an order of the caller; any order for an admin.
@@ -68,7 +69,8 @@ class OrdersServiceStub:
     """Sends the order as it is and again after each change. The stream ends when the order is
     CANCELED or when the caller's token expires; until then a client may leave at any time.
 
-    Errors: NOT_FOUND (ORDER_NOT_FOUND).
+    Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
+    watches 20 orders already.
     """
 
 @_typing.type_check_only
@@ -87,10 +89,11 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     CANCELED without anyone's help (WatchOrder tells when).
 
     With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
-    24 hours returns the first answer and the header `idempotency-replayed: true`.
+    (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
     Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-    the items; IDEMPOTENCY_KEY_REUSED when the key was used with another request).
+    the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
+    RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Returns an order of the caller; any order for an admin.
@@ -111,7 +114,8 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Sends the order as it is and again after each change. The stream ends when the order is
     CANCELED or when the caller's token expires; until then a client may leave at any time.
 
-    Errors: NOT_FOUND (ORDER_NOT_FOUND).
+    Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
+    watches 20 orders already.
     """
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -133,10 +137,11 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         CANCELED without anyone's help (WatchOrder tells when).
 
         With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
-        24 hours returns the first answer and the header `idempotency-replayed: true`.
+        (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
         Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-        the items; IDEMPOTENCY_KEY_REUSED when the key was used with another request).
+        the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
+        RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
         """
 
     @_abc_1.abstractmethod
@@ -181,7 +186,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends the order as it is and again after each change. The stream ends when the order is
         CANCELED or when the caller's token expires; until then a client may leave at any time.
 
-        Errors: NOT_FOUND (ORDER_NOT_FOUND).
+        Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
+        watches 20 orders already.
         """
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -88,7 +88,7 @@ class PaymentsServiceServicer:
         """Adds money to the account of a user and returns the account after it.
 
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition
-        within 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
+        within (at least) 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
 
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; IDEMPOTENCY_KEY_REUSED when the key was
         used with another request; CURRENCY_MISMATCH); NOT_FOUND (ACCOUNT_NOT_FOUND);

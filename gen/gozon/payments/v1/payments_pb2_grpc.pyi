@@ -53,7 +53,7 @@ class PaymentsServiceStub:
     """Adds money to the account of a user and returns the account after it.
 
     The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition
-    within 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
+    within (at least) 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
 
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; IDEMPOTENCY_KEY_REUSED when the key was
     used with another request; CURRENCY_MISMATCH); NOT_FOUND (ACCOUNT_NOT_FOUND);
@@ -85,7 +85,7 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """Adds money to the account of a user and returns the account after it.
 
     The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition
-    within 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
+    within (at least) 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
 
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; IDEMPOTENCY_KEY_REUSED when the key was
     used with another request; CURRENCY_MISMATCH); NOT_FOUND (ACCOUNT_NOT_FOUND);
@@ -132,7 +132,7 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds money to the account of a user and returns the account after it.
 
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition
-        within 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
+        within (at least) 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
 
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; IDEMPOTENCY_KEY_REUSED when the key was
         used with another request; CURRENCY_MISMATCH); NOT_FOUND (ACCOUNT_NOT_FOUND);

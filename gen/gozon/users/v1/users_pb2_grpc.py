@@ -71,7 +71,7 @@ class UsersServiceServicer:
         """Creates a user. Needs no token.
 
         Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-        INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password.
+        INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,7 +85,7 @@ class UsersServiceServicer:
         same answer in the same time.
 
         Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-        INVALID_REQUEST).
+        INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +102,7 @@ class UsersServiceServicer:
     def GetMe(self, request, context):
         """Returns the user the token belongs to.
 
-        Errors: UNAUTHENTICATED (INVALID_TOKEN) without a valid token, or when the user is gone.
+        Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

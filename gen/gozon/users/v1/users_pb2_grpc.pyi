@@ -41,7 +41,7 @@ class UsersServiceStub:
     """Creates a user. Needs no token.
 
     Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-    INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password.
+    INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
     """
     Token: _grpc.UnaryUnaryMultiCallable[_users_pb2.TokenRequest, _users_pb2.TokenResponse]
     """Issues an access token: OAuth 2.0 password grant (RFC 6749 section 4.3). Needs no token.
@@ -51,7 +51,7 @@ class UsersServiceStub:
     same answer in the same time.
 
     Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-    INVALID_REQUEST).
+    INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.Jwks]
     """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). Needs no
@@ -60,7 +60,7 @@ class UsersServiceStub:
     GetMe: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetMeRequest, _users_pb2.User]
     """Returns the user the token belongs to.
 
-    Errors: UNAUTHENTICATED (INVALID_TOKEN) without a valid token, or when the user is gone.
+    Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
     """
 
 @_typing.type_check_only
@@ -76,7 +76,7 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Creates a user. Needs no token.
 
     Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-    INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password.
+    INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
     """
     Token: _aio.UnaryUnaryMultiCallable[_users_pb2.TokenRequest, _users_pb2.TokenResponse]  # type: ignore[assignment]
     """Issues an access token: OAuth 2.0 password grant (RFC 6749 section 4.3). Needs no token.
@@ -86,7 +86,7 @@ class UsersServiceAsyncStub(UsersServiceStub):
     same answer in the same time.
 
     Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-    INVALID_REQUEST).
+    INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.Jwks]  # type: ignore[assignment]
     """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). Needs no
@@ -95,7 +95,7 @@ class UsersServiceAsyncStub(UsersServiceStub):
     GetMe: _aio.UnaryUnaryMultiCallable[_users_pb2.GetMeRequest, _users_pb2.User]  # type: ignore[assignment]
     """Returns the user the token belongs to.
 
-    Errors: UNAUTHENTICATED (INVALID_TOKEN) without a valid token, or when the user is gone.
+    Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
     """
 
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -114,7 +114,7 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a user. Needs no token.
 
         Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-        INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password.
+        INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
         """
 
     @_abc_1.abstractmethod
@@ -130,7 +130,7 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         same answer in the same time.
 
         Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-        INVALID_REQUEST).
+        INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
         """
 
     @_abc_1.abstractmethod
@@ -151,7 +151,7 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
         """Returns the user the token belongs to.
 
-        Errors: UNAUTHENTICATED (INVALID_TOKEN) without a valid token, or when the user is gone.
+        Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
         """
 
 def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
