@@ -11,7 +11,7 @@ BIN := .venv/bin
 GOZON := $(BIN)/gozon
 # What make installs is what uv.lock says, with the Python found here.
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
-SOURCES := $(wildcard kit services stack workers tests)
+SOURCES := kit services stack tests
 
 .PHONY: help up down status logs demo check doctor reset test lint format gen gen-check migrate bench chaos clean
 
@@ -98,7 +98,7 @@ gen-check: .venv/.dev ## Fail when gen/ or edge/gozon.binpb is not what protos/ 
 bench: .venv/.dev ## Measure orders per second and latency beside pgbench
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-chaos: .venv/.dev ## Kill each process under load, then check; SEED=n repeats a run
+chaos: .venv/.dev ## Kill each process and wipe NATS under load, then check; SEED=n repeats a run
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays

@@ -1,8 +1,8 @@
-"""`gozon check`: proves guarantees 1 to 3 on live databases, and says which row lies.
+"""`gozon check`: proves on live databases what Gozon guarantees, and says which row lies.
 
-1. An accepted order is never lost: nothing waits longer than it may.
-2. Money for an order is taken at most once: orders and charges tell the same story.
-3. The ledger is in balance, and every account's balance is the sum of its entries.
+Nothing lost: every accepted order comes to its end, nothing waits longer than it may.
+Paid once: money for an order is taken at most once, orders and charges tell the same story.
+Books balance: the ledger is in balance, and every account's balance is the sum of its entries.
 
 Each database is read in one snapshot, so that what a transaction did is seen whole or not at all. The snapshot of
 Orders is the older one: an order in it that says PAID must have its charge in that of Payments. What is not finished
@@ -11,14 +11,15 @@ is judged only when it is older than `stuck_after`; and what seems wrong between
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 from uuid import UUID
 
 import asyncpg
 
 from stack.home import Stack
 
+Guarantee = Literal["nothing lost", "paid once", "books balance"]
 SHOWN = 20
 # What `check` raises when a database can't be reached.
 DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -42,16 +43,16 @@ class Rule:
     """What must never be: a query that returns the rows which break the guarantee."""
 
     name: str
-    guarantee: int
+    guarantee: Guarantee
     sql: str
 
 
 @dataclass
-class Finding:
+class RuleResult:
     """How a rule fared: how many rows break it, and the first of them."""
 
     rule: str
-    guarantee: int
+    guarantee: Guarantee
     broken: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -70,11 +71,7 @@ class Report:
     stuck_after: float
     orders: int
     charges: int
-    findings: list[Finding]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain data."""
-        return asdict(self)
+    results: list[RuleResult]
 
 
 # $1: seconds that something unfinished may take.
@@ -85,19 +82,19 @@ _STUCK_OUTBOX = """
 ORDERS_RULES = (
     Rule(
         "an order becomes PAID or CANCELED",
-        1,
+        "nothing lost",
         """
         SELECT user_id, id AS order_id, status, created_at FROM orders
         WHERE status = 'PENDING' AND created_at < now() - make_interval(secs => $1)
         """,
     ),
-    Rule("events of Orders are published", 1, _STUCK_OUTBOX),
+    Rule("events of Orders are published", "nothing lost", _STUCK_OUTBOX),
 )
 PAYMENTS_RULES = (
-    Rule("events of Payments are published", 1, _STUCK_OUTBOX),
+    Rule("events of Payments are published", "nothing lost", _STUCK_OUTBOX),
     Rule(
         "a failed charge takes nothing",
-        2,
+        "paid once",
         """
         SELECT charges.user_id, order_id, charges.amount, entries.account, entries.amount AS entry FROM charges
         JOIN entries ON entries.user_id = charges.user_id AND entries.transaction_id = charges.order_id
@@ -106,7 +103,7 @@ PAYMENTS_RULES = (
     ),
     Rule(
         "revenue comes from a charge that succeeded",
-        2,
+        "paid once",
         """
         SELECT user_id, transaction_id, amount FROM entries
         WHERE account = 'revenue' AND NOT EXISTS (
@@ -116,7 +113,7 @@ PAYMENTS_RULES = (
     ),
     Rule(
         "the entries of a transaction sum to zero",
-        3,
+        "books balance",
         """
         SELECT user_id, transaction_id, currency, sum(amount) AS sum, count(*) AS entries FROM entries
         GROUP BY user_id, transaction_id, currency HAVING sum(amount) <> 0 OR count(*) < 2
@@ -124,7 +121,7 @@ PAYMENTS_RULES = (
     ),
     Rule(
         "a charge that succeeded is booked from the user to revenue",
-        3,
+        "books balance",
         """
         SELECT charges.user_id, order_id, charges.amount, charges.currency, paid.amount AS user_entry,
                earned.amount AS revenue_entry
@@ -139,7 +136,7 @@ PAYMENTS_RULES = (
     ),
     Rule(
         "a balance is the sum of its entries",
-        3,
+        "books balance",
         """
         SELECT user_id, currency, balance, coalesce(booked.total, 0) AS entries FROM accounts
         FULL JOIN (SELECT user_id, currency, sum(amount) AS total FROM entries WHERE account = 'user' GROUP BY 1, 2)
@@ -149,7 +146,7 @@ PAYMENTS_RULES = (
     ),
     Rule(
         "0 <= held <= balance",
-        3,
+        "books balance",
         "SELECT user_id, balance, held FROM accounts WHERE NOT (0 <= held AND held <= balance)",
     ),
 )
@@ -165,17 +162,17 @@ _AMONG = " WHERE (user_id, {id}) IN (SELECT * FROM unnest(${n}::uuid[], ${m}::uu
 async def check(stack: Stack, stuck_after: float) -> Report:
     """Checks everything; `stuck_after` is in seconds. Raises DATABASE_AWAY when one can't be read."""
     async with _snapshots(stack) as (orders, payments):
-        findings = [await _apply(orders, rule, stuck_after) for rule in ORDERS_RULES]
-        findings += [await _apply(payments, rule, stuck_after) for rule in PAYMENTS_RULES]
+        results = [await _apply(orders, rule, stuck_after) for rule in ORDERS_RULES]
+        results += [await _apply(payments, rule, stuck_after) for rule in PAYMENTS_RULES]
         comparison = await _compare(orders, payments, stuck_after)
-    agreement = Finding("an order and its charge agree", 2)
+    agreement = RuleResult("an order and its charge agree", "paid once")
     if comparison.suspects:
         async with _snapshots(stack) as (orders, payments):
             for row in await _look_again(orders, payments, comparison.suspects, stuck_after):
                 agreement.add(row)
-    findings = sorted([agreement, *findings], key=lambda finding: finding.guarantee)
-    ok = not any(finding.broken for finding in findings)
-    return Report(ok, stuck_after, comparison.orders, comparison.charges, findings)
+    results = sorted([agreement, *results], key=lambda result: get_args(Guarantee).index(result.guarantee))
+    ok = not any(result.broken for result in results)
+    return Report(ok, stuck_after, comparison.orders, comparison.charges, results)
 
 
 @asynccontextmanager
@@ -192,12 +189,12 @@ async def _snapshots(stack: Stack) -> AsyncIterator[tuple[Connection, Connection
         yield connections[0], connections[1]
 
 
-async def _apply(connection: Connection, rule: Rule, stuck_after: float) -> Finding:
-    finding = Finding(rule.name, rule.guarantee)
+async def _apply(connection: Connection, rule: Rule, stuck_after: float) -> RuleResult:
+    result = RuleResult(rule.name, rule.guarantee)
     arguments = (stuck_after,) if "$1" in rule.sql else ()
     async for row in connection.cursor(rule.sql, *arguments, prefetch=BLOCK_ROWS):
-        finding.add(dict(row))
-    return finding
+        result.add(dict(row))
+    return result
 
 
 @dataclass

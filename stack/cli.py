@@ -6,11 +6,11 @@ Commands import what is slow to import (httpx, asyncpg) when they run, so that `
 import asyncio
 import json
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,24 +19,24 @@ import typer
 from stack import control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
-from stack.config import SERVICES, ConfigError, Options, parse_pairs
-from stack.home import DEFAULT_HOME, Home, HomeError
+from stack.config import SERVICES, ConfigError, LogLevel, Options, parse_pairs
+from stack.home import DEFAULT_HOME, Home, HomeError, Stack
 
 app = typer.Typer(
     help="Runs the whole of Gozon on this machine: PostgreSQL, NATS, Valkey, the services and the Envoy edge.\n\n"
-    "Start with `gozon up`, then try `gozon demo`. Everything lives in one folder (--home) and listens on loopback "
-    "only; `gozon reset` removes it.",
+    "Start with `up`, then try `demo`; from a checkout, `make up` and `make demo`. Everything lives in one folder "
+    "(--home) and listens on loopback only; `reset` removes it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 
-# Escape sequences of a terminal, which logs may hold and files should not.
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
 HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default=".gozon")
+    Path,
+    typer.Option(
+        "--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default="the checkout's .gozon"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
 
@@ -70,11 +70,13 @@ def up(
         int | None, typer.Option(help="Multiply the edge's rate limits, for load tests.", show_default="1")
     ] = None,
     edge_concurrency: Annotated[int | None, typer.Option(help="Worker threads of Envoy.", show_default="1")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="What the services write to their logs.", show_default="info")
+    ] = None,
 ) -> None:
     """Starts everything and waits until it is ready. Does nothing when it already runs.
 
-    What you choose is remembered: the next `gozon up` on the same home uses it again. Processes that crash are
+    What you choose is remembered: the next `up` on the same home uses it again. Processes that crash are
     started again; those that never start are shown with the end of their log, and nothing is left running.
     """
     begun = time.monotonic()
@@ -93,7 +95,7 @@ def up(
         screen.failure("Interrupted, nothing runs.", [])
         raise SystemExit(130) from None
     if config is None:
-        screen.out.print(f"Gozon is up already ({place.path}); to change something, gozon down first.")
+        screen.out.print(f"Gozon is up already ({place.path}); to change something, {place.command('down')} first.")
     else:
         screen.card(place, config, time.monotonic() - begun)
 
@@ -115,13 +117,15 @@ def status(
     ] = False,
 ) -> None:
     """Shows every process and asks it whether it is ready. Exits 1 unless all are."""
+    if secrets and not as_json:
+        raise typer.BadParameter("it needs --json", param_hint="--secrets")
     place = _place(home)
     found = control.status(place)
     if as_json:
         data: dict[str, Any] = {"ok": found.ok, "home": str(place.path), "phase": found.phase}
         if found.processes:
-            stack = control.load_stack(place)
-            data["config"] = stack.config.to_json()
+            stack = Stack.load(place)
+            data["config"] = asdict(stack.config)
             data["urls"] = stack.urls() | (stack.secret_urls() if secrets else {})
             data["supervisor"] = found.supervisor
             data["processes"] = [
@@ -145,14 +149,16 @@ def logs(
     """Prints the end of the logs. They are files: HOME/logs/PROCESS.log, and PROCESS.log.1 of the run before."""
     place = _place(home)
     names = sorted(log.stem for log in place.logs.glob("*.log"))
+    if not names:
+        raise HomeError(f"there are no logs in {place.logs}: nothing ran there yet")
     if process is not None:
         if process not in names:
-            raise HomeError(f"no log of {process!r} in {place.logs}: there are {', '.join(names) or 'none'}")
+            raise HomeError(f"no log of {process!r} in {place.logs}: there are {', '.join(names)}")
         names = [process]
-    width = max(map(len, names), default=0)
+    width = max(map(len, names))
     try:
         for name, line in _all_lines(place, names, lines, follow):
-            text = line if sys.stdout.isatty() else COLOURS.sub("", line)
+            text = line if sys.stdout.isatty() else logs_module.ESCAPES.sub("", line)
             print(text if process else f"{name:<{width}} | {text}", flush=follow)
     except (KeyboardInterrupt, BrokenPipeError):
         # Closed by Ctrl-C or by the reader of a pipe: both are how one leaves.
@@ -168,9 +174,7 @@ def _all_lines(place: Home, names: list[str], lines: int, follow: bool) -> Itera
 @app.command()
 def demo(
     home: HomeOption = DEFAULT_HOME,
-    url: Annotated[
-        str | None, typer.Option(help="Another edge, such as that of docker compose.", show_default="this stack's")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of another edge.", show_default="this stack's")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Registers a user, opens an account, puts money on it, and orders twice: one is paid, one is too dear.
@@ -180,12 +184,13 @@ def demo(
     """
     from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
 
-    edge = url or control.load_stack(_place(home)).edge_url
+    place = _place(home)
+    edge = url or _running(place).edge_url
     result = demo_module.run(edge.rstrip("/"), None if as_json else screen.demo_step)
     if as_json:
-        print(json.dumps(result.to_json(), indent=2))
+        print(json.dumps(asdict(result), indent=2))
     else:
-        screen.demo_result(result)
+        screen.demo_result(place, result)
     raise SystemExit(0 if result.ok else 1)
 
 
@@ -193,8 +198,13 @@ def demo(
 def check(
     home: HomeOption = DEFAULT_HOME,
     stuck_after: Annotated[
-        float, typer.Option(min=0, help="Seconds that an order, a charge or an event may be under way.")
-    ] = 30.0,
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds that an order, a charge or an event may be under way. After an outage an order may take a "
+            "while: Orders asks Payments again after 30 s.",
+        ),
+    ] = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Proves on the live databases that no order is lost or stuck, no money doubled, and the ledger in balance.
@@ -204,14 +214,12 @@ def check(
     from stack import check as check_module  # noqa: PLC0415 - asyncpg is slow to import
 
     place = _place(home)
-    if not place.is_supervised():
-        raise HomeError(f"nothing runs in {place.path}: gozon up first")
     try:
-        report = asyncio.run(check_module.check(control.load_stack(place), stuck_after))
+        report = asyncio.run(check_module.check(_running(place), stuck_after))
     except check_module.DATABASE_AWAY as error:
-        raise HomeError(f"the databases can't be read now ({error}): look at gozon status") from error
+        raise HomeError(f"the databases can't be read now ({error}): look at {place.command('status')}") from error
     if as_json:
-        print(json.dumps(report.to_json(), indent=2, default=str))
+        print(json.dumps(asdict(report), indent=2, default=str))
     else:
         screen.check_report(report)
     raise SystemExit(0 if report.ok else 1)
@@ -219,8 +227,9 @@ def check(
 
 @app.command()
 def migrate(home: HomeOption = DEFAULT_HOME) -> None:
-    """Brings the databases of the running stack up to date, as `gozon up` does when it starts."""
-    failed = [service for service in SERVICES if not control.migrate(control.load_stack(_place(home)), service)]
+    """Brings the databases of the running stack up to date, as `up` does when it starts."""
+    stack = _running(_place(home))
+    failed = [service for service in SERVICES if not control.migrate(stack, service)]
     raise SystemExit(1 if failed else 0)
 
 
@@ -230,7 +239,7 @@ def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     findings = list(doctor_module.examine(_place(home)))
     ok = all(finding.ok for finding in findings)
     if as_json:
-        print(json.dumps({"ok": ok, "findings": [finding.to_json() for finding in findings]}, indent=2))
+        print(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         screen.doctor_table(findings)
     raise SystemExit(0 if ok else 1)
@@ -241,18 +250,24 @@ def reset(
     home: HomeOption = DEFAULT_HOME,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Stops everything and deletes the home folder: databases, secrets, logs and what was chosen at `gozon up`."""
+    """Stops everything and deletes the home folder: databases, secrets, logs and what was chosen at `up`."""
     place = _place(home)
     if not place.path.exists():
         screen.out.print(f"There is nothing in {place.path}.")
         return
     if not place.is_ours():
-        raise HomeError(f"{place.path} was not made by gozon up: it is left alone")
+        raise HomeError(f"{place.path} was not made by Gozon: it is left alone")
     if not yes:
         typer.confirm(f"Delete all orders, accounts and secrets in {place.path}?", abort=True)
     control.down(place)
     shutil.rmtree(place.path)
     screen.out.print(f"{place.path} is deleted.")
+
+
+def _running(home: Home) -> Stack:
+    if not home.is_supervised():
+        raise HomeError(f"nothing runs in {home.path}: {home.command('up')} first")
+    return Stack.load(home)
 
 
 def _place(home: Path) -> Home:

@@ -3,10 +3,11 @@
 import random
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 SERVICES = ("users", "orders", "payments")
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
     "edge": 8080,
@@ -44,16 +45,7 @@ class Config:
     rate_limit_scale: int = 1
     # Worker threads of Envoy.
     edge_concurrency: int = 1
-    log_level: str = "info"
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what `to_json` wrote."""
-        return cls(**data)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain data for a JSON file."""
-        return asdict(self)
+    log_level: LogLevel = "info"
 
     def instance_names(self, service: str) -> list[str]:
         """Names of a service's processes: `orders`, `orders-2`, …"""
@@ -69,7 +61,7 @@ class Options:
     instances: dict[str, int] = field(default_factory=dict)
     rate_limit_scale: int | None = None
     edge_concurrency: int | None = None
-    log_level: str | None = None
+    log_level: LogLevel | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -94,7 +86,7 @@ def parse_pairs(texts: Iterable[str], what: str) -> dict[str, int]:
 def choose(options: Options, previous: Config | None) -> Config:
     """Combines what was asked for with what was chosen last time and the defaults.
 
-    Raises ConfigError for an unknown name, a number out of range, or two processes on one port.
+    Raises ConfigError for an unknown name or level, a number out of range, or two processes on one port.
     """
     base = previous or Config()
     for service, count in options.instances.items():
@@ -105,13 +97,16 @@ def choose(options: Options, previous: Config | None) -> Config:
     for name, value in (("rate limit scale", options.rate_limit_scale), ("edge concurrency", options.edge_concurrency)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}: at least 1, not {value}")
+    log_level = options.log_level or base.log_level
+    if log_level not in get_args(LogLevel):
+        raise ConfigError(f"log level: one of {', '.join(get_args(LogLevel))}, not {log_level!r}")
     instances = base.instances | options.instances
     return Config(
         ports=_choose_ports(options, previous.ports if previous else {}, instances),
         instances=instances,
         rate_limit_scale=options.rate_limit_scale or base.rate_limit_scale,
         edge_concurrency=options.edge_concurrency or base.edge_concurrency,
-        log_level=options.log_level or base.log_level,
+        log_level=log_level,
     )
 
 

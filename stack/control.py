@@ -13,6 +13,7 @@ from typing import Any
 from stack import proc
 from stack.config import Config, ConfigError, Options, choose, port_is_free
 from stack.home import Home, Stack
+from stack.logs import tail
 from stack.probes import ask
 from stack.processes import migration, processes
 
@@ -66,7 +67,7 @@ def up(home: Home, options: Options, progress: Progress) -> Config | None:
     try:
         end_leftovers(home)
         config = choose(options, home.config())
-        _refuse_taken_ports(config)
+        _refuse_taken_ports(home, config)
         home.secrets()
         home.save_config(config)
         home.save_state({})
@@ -88,21 +89,12 @@ def down(home: Home) -> bool:
 
 def end_leftovers(home: Home) -> list[str]:
     """Ends what a killed supervisor may have left; returns the names of what there was."""
-    recorded = {
-        name: (facts["pid"], facts["started"])
-        for name, facts in home.state().get("processes", {}).items()
-        if facts.get("pid")
-    }
-
-    def alive() -> list[str]:
-        return [name for name, (pid, started) in recorded.items() if started and proc.start_ticks(pid) == started]
-
-    found = alive()
-    for name in found:
+    found = home.living()
+    for name, pid in found.items():
         # The kernel has told PostgreSQL already (PDEATHSIG); KILL would leave its backends behind.
-        proc.send(recorded[name][0], signal.SIGQUIT if name == "postgres" else signal.SIGKILL)
-    _wait(lambda: not alive(), STOP_SECONDS)
-    return found
+        proc.send(pid, signal.SIGQUIT if name == "postgres" else signal.SIGKILL)
+    _wait(lambda: not home.living().items() & found.items(), STOP_SECONDS)
+    return list(found)
 
 
 def status(home: Home) -> Status:
@@ -113,7 +105,7 @@ def status(home: Home) -> Status:
     if "processes" not in state:
         return Status("starting")
     facts: dict[str, dict[str, Any]] = state["processes"]
-    asyncio.run(_probe(load_stack(home), facts))
+    asyncio.run(_probe(Stack.load(home), facts))
     return Status(state["phase"], state["supervisor"], facts)
 
 
@@ -121,24 +113,6 @@ def migrate(stack: Stack, service: str) -> bool:
     """Runs the migrations of a service on the terminal; says whether they succeeded."""
     command, env = migration(stack, service)
     return subprocess.run(command, env=env, check=False).returncode == 0  # noqa: S603 - our own program
-
-
-def load_stack(home: Home) -> Stack:
-    """What was chosen at the last `gozon up`, with its passwords. Raises ConfigError when there was none."""
-    config = home.config()
-    if config is None:
-        raise ConfigError(f"there is no stack in {home.path}: run gozon up first")
-    return Stack(home, config, home.secrets())
-
-
-def tail(home: Home, process: str, lines: int) -> list[str]:
-    """The last lines of a process's log."""
-    try:
-        with home.log(process).open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - lines * 1000))
-            return log.read().decode(errors="replace").splitlines()[-lines:]
-    except FileNotFoundError:
-        return []
 
 
 def _start(home: Home, progress: Progress) -> None:
@@ -172,13 +146,13 @@ def _start(home: Home, progress: Progress) -> None:
     raise UpError(f"{error['process']} {error['reason']}", tail(home, error["process"], LOG_LINES))
 
 
-def _refuse_taken_ports(config: Config) -> None:
-    taken = [f"{port} ({name})" for name, port in config.ports.items() if not port_is_free(port)]
+def _refuse_taken_ports(home: Home, config: Config) -> None:
+    taken = {name: port for name, port in config.ports.items() if not port_is_free(port)}
     if taken:
-        first = taken[0].split("(")[1].rstrip(")")
         raise ConfigError(
-            f"taken by another program: port {', '.join(taken)}. "
-            f"Choose others with --port {first}=NUMBER, or let gozon choose with --free-ports."
+            f"taken by another program: port {', '.join(f'{port} ({name})' for name, port in taken.items())}. Choose "
+            f"others, {home.command('up', '--port', f'{next(iter(taken))}=NUMBER')}, or any that are free, "
+            f"{home.command('up', '--free-ports')}"
         )
 
 
@@ -189,7 +163,8 @@ async def _probe(stack: Stack, facts: dict[str, dict[str, Any]]) -> None:
         if facts[name]["state"] == "ready" and not await ask(probe):
             facts[name]["state"] = "not ready"
 
-    await asyncio.gather(*(one(process.name, process.probe) for process in processes(stack)))
+    # Of those that run: after an upgrade there may be more.
+    await asyncio.gather(*(one(each.name, each.probe) for each in processes(stack) if each.name in facts))
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:

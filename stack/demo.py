@@ -7,7 +7,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -44,10 +44,6 @@ class Result:
     # The two orders as they ended, each with `settled_ms`: from the request's sending until its end was seen.
     orders: list[dict[str, Any]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain data."""
-        return asdict(self)
 
 
 Show = Callable[[Step], None] | None

@@ -6,11 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from stack import binaries, proc
+from stack import binaries
 from stack.config import Config, port_is_free
 from stack.home import Home
 
@@ -29,10 +28,6 @@ class Finding:
     ok: bool
     found: str
     advice: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain data."""
-        return asdict(self)
 
 
 def examine(home: Home) -> Iterator[Finding]:
@@ -56,7 +51,7 @@ def _python() -> Finding:
 def _glibc() -> Finding:
     library, version = platform.libc_ver()
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    advice = f"use a Linux with glibc {'.'.join(map(str, MIN_GLIBC))} or newer (not musl), or docker compose"
+    advice = f"use a Linux with glibc {'.'.join(map(str, MIN_GLIBC))} or newer, not musl"
     return Finding("C library", library == "glibc" and numbers >= MIN_GLIBC, f"{library} {version}".strip(), advice)
 
 
@@ -105,7 +100,8 @@ def _ports(home: Home) -> Iterator[Finding]:
         return
     for name, port in (home.config() or Config()).ports.items():
         if not port_is_free(port):
-            advice = f"stop what listens there (ss -ltnp), or choose another: gozon up --port {name}=NUMBER"
+            other = home.command("up", "--port", f"{name}=NUMBER")
+            advice = f"stop what listens there (ss -ltnp), or choose another: {other}"
             yield Finding(f"port {name}", False, f"{port} is taken", advice)
             return
     yield Finding("ports", True, "all free")
@@ -115,7 +111,7 @@ def _permissions(home: Home) -> Finding:
     exposed = [path for path in _private(home) if path.exists() and path.stat().st_mode & 0o077]
     foreign = [path for path in _private(home) if path.exists() and path.stat().st_uid != os.geteuid()]
     if foreign:
-        advice = f"run gozon as the user who owns {foreign[0]}, or choose another --home"
+        advice = f"run make as the user who owns {foreign[0]}, or choose another --home"
         return Finding("home", False, f"{foreign[0]} belongs to another user", advice)
     names = ", ".join(str(path) for path in exposed)
     return Finding(
@@ -133,9 +129,5 @@ def _private(home: Home) -> list[Path]:
 def _leftovers(home: Home) -> Finding:
     if home.is_supervised():
         return Finding("leftovers", True, "the stack runs")
-    alive = [
-        f"{name} ({facts['pid']})"
-        for name, facts in home.state().get("processes", {}).items()
-        if facts.get("pid") and proc.start_ticks(facts["pid"]) == facts["started"]
-    ]
-    return Finding("leftovers", not alive, ", ".join(alive) or "none", "gozon down ends them")
+    alive = [f"{name} ({pid})" for name, pid in home.living().items()]
+    return Finding("leftovers", not alive, ", ".join(alive) or "none", f"{home.command('down')} ends them")

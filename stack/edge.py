@@ -1,6 +1,6 @@
-"""Adapts edge/envoy.yaml, written for docker compose, to this machine: addresses, ports, paths and the limits' scale.
+"""Adapts edge/envoy.yaml to this machine: addresses, ports, paths and the limits' scale.
 
-Nothing else is touched, so what runs here is what runs there.
+The file is written with service names as hosts. Nothing else is touched, so what runs here is what runs there.
 """
 
 import copy

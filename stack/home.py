@@ -4,12 +4,13 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from stack.config import SERVICES, Config
+from stack.config import DEFAULT_PORTS, SERVICES, Config
 from stack.proc import start_ticks
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -80,28 +81,36 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def secrets(self) -> Secrets:
-        """Reads the passwords, creating them (and the signing key) the first time.
+        """Reads the passwords, creating those that are missing, and the signing key.
 
-        Raises HomeError when data exists whose passwords are gone.
+        All are missing the first time, that of a new service after an upgrade. Raises HomeError when data exists whose
+        passwords are gone.
         """
         file = self.path / "secrets.json"
-        if not file.exists():
-            if self.postgres_data.exists():
-                raise HomeError(f"{file} is gone but its databases are there: put it back, or run gozon reset")
-            made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
-            write_private(file, json.dumps(asdict(made), indent=2))
+        stored = _read_json(file)
+        if not stored and self.postgres_data.exists():
+            raise HomeError(f"{file} is gone but its databases are there: put it back, or {self.command('reset')}")
+        names = Secrets.__dataclass_fields__
+        if missing := {name: secrets.token_urlsafe(24) for name in names if name not in stored}:
+            stored |= missing
+            write_private(file, json.dumps(stored, indent=2))
         if not self.signing_key.exists():
             write_private(self.signing_key, _new_signing_key())
-        return Secrets(**json.loads(file.read_text()))
+        return Secrets(**{name: stored[name] for name in names})
 
     def config(self) -> Config | None:
         """What the last `gozon up` chose; None before the first."""
         data = _read_json(self.path / "config.json")
-        return Config.from_json(data) if data else None
+        if not data:
+            return None
+        # It may be older than a service.
+        ports = {**DEFAULT_PORTS, **data["ports"]}
+        instances = dict.fromkeys(SERVICES, 1) | data["instances"]
+        return Config(**data | {"ports": ports, "instances": instances})
 
     def save_config(self, config: Config) -> None:
         """Remembers what was chosen."""
-        write_private(self.path / "config.json", json.dumps(config.to_json(), indent=2))
+        write_private(self.path / "config.json", json.dumps(asdict(config), indent=2))
 
     def is_ours(self) -> bool:
         """Says whether `gozon up` made this folder, so that another one is never deleted by mistake."""
@@ -138,6 +147,19 @@ class Home:
         supervisor = self.state().get("supervisor")
         return supervisor is not None and start_ticks(supervisor["pid"]) == supervisor["started"]
 
+    def living(self) -> dict[str, int]:
+        """Pids by name of the processes in the state that live; without a supervisor they are leftovers."""
+        return {
+            name: facts["pid"]
+            for name, facts in self.state().get("processes", {}).items()
+            if facts.get("started") and start_ticks(facts["pid"]) == facts["started"]
+        }
+
+    def command(self, name: str, *arguments: str) -> str:
+        """What to type for a command on this stack: through make, because .venv/bin is on nobody's PATH."""
+        words = [*arguments] if self.path == DEFAULT_HOME else ["--home", str(self.path), *arguments]
+        return f"make {name} ARGS={shlex.quote(shlex.join(words))}" if words else f"make {name}"
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -146,6 +168,14 @@ class Stack:
     home: Home
     config: Config
     secrets: Secrets
+
+    @classmethod
+    def load(cls, home: Home) -> Self:
+        """What was chosen at the last `gozon up`, with its passwords. Raises HomeError when there was none."""
+        config = home.config()
+        if config is None:
+            raise HomeError(f"there is no stack in {home.path}: {home.command('up')} first")
+        return cls(home, config, home.secrets())
 
     @property
     def edge_url(self) -> str:

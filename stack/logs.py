@@ -1,13 +1,26 @@
-"""`gozon logs`: the end of the logs, and what is added to them."""
+"""Reading the logs: their end, and what is added to them."""
 
+import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stack.control import tail
 from stack.home import Home
 
 POLL_SECONDS = 0.2
+# Escape sequences of a terminal, which logs may hold and files should not.
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def tail(home: Home, process: str, lines: int) -> list[str]:
+    """The last lines of a process's log."""
+    try:
+        with home.log(process).open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - lines * 1000))
+            return log.read().decode(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return []
 
 
 def last_lines(home: Home, names: list[str], lines: int) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "restarting": "yellow", "waiting": "dim"}
+STATE_COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "restarting": "yellow", "waiting": "dim"}
 
 
 @contextmanager
@@ -67,16 +67,18 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("Envoy admin", f"http://127.0.0.1:{config.ports['envoy-admin']}")
     lines.add_row("NATS monitor", f"http://127.0.0.1:{config.ports['nats-monitor']}")
     lines.add_row("Data, logs, secrets", str(home.path))
-    lines.add_row("", "")
-    for title, command, what in (
-        ("Try next", "gozon demo", "one order paid, one declined, as curl"),
-        ("", "gozon check", "proves that no money is lost or doubled"),
-        ("", "gozon status", "what runs"),
-        ("", "gozon logs -f", "what it says"),
-        ("", "gozon down", "stops it"),
-    ):
-        lines.add_row(title, f"[bold]{command:<14}[/] {what}")
     out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
+    commands = {
+        home.command("demo"): "one order paid, one declined, as curl",
+        home.command("check"): "proves that no money is lost or doubled",
+        home.command("status"): "what runs",
+        home.command("logs", "-f"): "what it says",
+        home.command("down"): "stops it",
+    }
+    width = max(map(len, commands))
+    for command, what in commands.items():
+        # Outside the panel and without wrapping: the lines are to be pasted.
+        out.print(f"  [bold]{escape(command.ljust(width))}[/]  {what}", soft_wrap=True)
 
 
 def status_table(home: Home, status: Status) -> None:
@@ -88,7 +90,7 @@ def status_table(home: Home, status: Status) -> None:
     for column in ("process", "state", "pid", "port", "metrics", "restarts", "up for"):
         table.add_column(column, justify="left" if column in ("process", "state") else "right")
     for name, facts in status.processes.items():
-        colour = COLOURS.get(facts["state"], "red")
+        colour = STATE_COLOURS.get(facts["state"], "red")
         numbers = (facts["pid"], facts["port"], facts["metrics_port"], facts["restarts"], _age(facts["since"]))
         cells = ("" if number is None else str(number) for number in numbers)
         table.add_row(name, f"[{colour}]{facts['state']}[/]", *cells)
@@ -110,7 +112,7 @@ def demo_step(step: Step) -> None:
     out.print()
 
 
-def demo_result(result: Result) -> None:
+def demo_result(home: Home, result: Result) -> None:
     """Shows how the orders of the demo ended."""
     for order in result.orders:
         colour = "green" if order["status"] == "PAID" else "yellow"
@@ -122,7 +124,7 @@ def demo_result(result: Result) -> None:
             soft_wrap=True,
         )
     if not result.ok:
-        failure(f"The demo failed: {result.error}. Does gozon status show everything ready?", [])
+        failure(f"The demo failed: {result.error}. Does {home.command('status')} show everything ready?", [])
 
 
 def check_report(report: Report) -> None:
@@ -130,14 +132,14 @@ def check_report(report: Report) -> None:
     table = Table(title=f"{report.orders} orders, {report.charges} charges", title_justify="left", title_style="bold")
     for column in ("", "rule", "guarantee", "broken by"):
         table.add_column(column)
-    for finding in report.findings:
-        mark = "[red]✗[/]" if finding.broken else "[green]✓[/]"
-        table.add_row(mark, finding.rule, str(finding.guarantee), f"{finding.broken} rows" if finding.broken else "")
+    for result in report.results:
+        mark = "[red]✗[/]" if result.broken else "[green]✓[/]"
+        table.add_row(mark, result.rule, result.guarantee, f"{result.broken} rows" if result.broken else "")
     out.print(table)
-    for finding in report.findings:
-        if finding.broken:
-            out.print(f"\n[red]{finding.rule}[/]: {finding.broken} rows, the first {len(finding.rows)}:")
-            for row in finding.rows:
+    for result in report.results:
+        if result.broken:
+            out.print(f"\n[red]{result.rule}[/]: {result.broken} rows, the first {len(result.rows)}:")
+            for row in result.rows:
                 out.print(json.dumps(row, default=str), markup=False, soft_wrap=True)
 
 

@@ -1,12 +1,76 @@
-"""Configuration files of NATS and Valkey: they hold passwords, which a command line would show to everybody."""
+"""Sets the servers up: PostgreSQL's data, roles and databases, and the configuration files of NATS and Valkey."""
 
 import json
+import shutil
+import tempfile
+from pathlib import Path
 
+import asyncpg
+
+from stack import binaries
+from stack.config import SERVICES
 from stack.home import Stack, write_private
 
 
+def initdb_command(data: Path, password_file: Path) -> list[str]:
+    """The command that makes a data directory where only passwords open a connection."""
+    return [
+        *binaries.as_postgres_user(),
+        *binaries.dying_with_parent("KILL"),
+        str(binaries.postgres("initdb")),
+        f"--pgdata={data}",
+        "--username=postgres",
+        f"--pwfile={password_file}",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        # The same order of strings on every machine, whatever its C library.
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+        "--locale=C",
+        "--no-instructions",
+    ]
+
+
+class NewCluster:
+    """A data directory in the making: it gets its name only when it is whole, so that a crash leaves no half."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._final = stack.home.postgres_data
+        self._folder = Path(tempfile.mkdtemp(prefix=".initdb.", dir=stack.home.path))
+        password_file = self._folder / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(stack.secrets.postgres)
+        self.command = initdb_command(self._folder / "data", password_file)
+
+    def finish(self) -> None:
+        """Puts the directory in its place."""
+        (self._folder / "data").replace(self._final)
+        self.discard()
+
+    def discard(self) -> None:
+        """Removes what is left."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def create_databases(stack: Stack) -> None:
+    """Creates what is missing: one role a service, and a database that no other role can enter."""
+    connection = await asyncpg.connect(stack.superuser_url())
+    try:
+        # DDL takes no parameters: the names are ours and a password has only letters, digits, - and _.
+        await connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+        for service in SERVICES:
+            if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", service):
+                password = getattr(stack.secrets, service)
+                await connection.execute(f"CREATE ROLE {service} LOGIN PASSWORD '{password}'")
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", service):
+                await connection.execute(f"CREATE DATABASE {service} OWNER {service}")
+            await connection.execute(f"REVOKE CONNECT ON DATABASE {service} FROM PUBLIC")
+    finally:
+        await connection.close()
+
+
 def write_configs(stack: Stack) -> None:
-    """Writes both files, readable by the owner only."""
+    """Writes the files of NATS and Valkey: they hold passwords, which a command line would show to everybody."""
     write_private(stack.home.nats_config, _nats(stack))
     write_private(stack.home.valkey_config, _valkey(stack))
 

@@ -1,6 +1,6 @@
 """The supervisor: a daemon that brings one stack up, restarts what crashes, and takes everything down.
 
-`python -m stack.supervisor HOME` runs it in the foreground; `gozon up` detaches it. What it does is written to
+`gozon up` prepares HOME and detaches `python -m stack.supervisor HOME`. What it does is written to
 HOME/state.json. SIGTERM or SIGINT stops everything; when it is killed the kernel ends its children (PDEATHSIG).
 It has one thread, and starts children from it: PDEATHSIG tells of the death of a thread, not of a process.
 """
@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from stack import edge, postgres, probes, servers
+from stack import edge, probes, servers
 from stack.children import Child, Children, StartError
-from stack.config import SERVICES, Config
+from stack.config import SERVICES
 from stack.home import Home, Stack
 from stack.processes import Stage, environment, migration, processes
 from stack.state import State
@@ -76,7 +76,7 @@ class Supervisor:
     async def _start_postgres(self) -> None:
         if not self._stack.home.postgres_data.exists():
             async with self._step("initdb"):
-                cluster = postgres.NewCluster(self._stack)
+                cluster = servers.NewCluster(self._stack)
                 try:
                     await self._children.run("initdb", cluster.command, environment({}))
                     cluster.finish()
@@ -84,7 +84,7 @@ class Supervisor:
                     cluster.discard()
         await self._start("postgres")
         async with self._step("databases"):
-            await postgres.create_databases(self._stack)
+            await servers.create_databases(self._stack)
         await _together(*(self._migrate(name) for name in SERVICES))
 
     async def _migrate(self, name: str) -> None:
@@ -164,8 +164,7 @@ def main() -> int:
     if lock is None:
         print("a supervisor is running here already", flush=True)
         return ALREADY_RUNNING
-    stack = Stack(home, home.config() or Config(), home.secrets())
-    return asyncio.run(Supervisor(stack).run())
+    return asyncio.run(Supervisor(Stack.load(home)).run())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -14,7 +12,7 @@ import pytest
 
 from kit.db import Database
 from stack.config import SERVICES
-from tests.support import Edge, NatsServer, RunningStack, User, fresh_database, migrate
+from tests.support import Edge, NatsServer, RunningStack, User, fresh_database, gozon, migrate
 
 RATE_LIMIT_SCALE = 1000
 """The whole suite comes from one address: limits meant for people must not end it."""
@@ -33,25 +31,20 @@ def stack() -> Iterator[RunningStack]:
     home = Path(tempfile.mkdtemp(prefix="gozon-test-"))
     try:
         scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
-        up = _gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)
+        up = gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)
         if up.returncode:
             pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
         yield _status(home)
     finally:
-        _gozon("down", "--home", str(home), timeout=UP_SECONDS)
+        gozon("down", "--home", str(home), timeout=UP_SECONDS)
         shutil.rmtree(home, ignore_errors=True)
 
 
 def _status(home: Path) -> RunningStack:
-    status = _gozon("status", "--json", "--secrets", "--home", str(home), timeout=30)
+    status = gozon("status", "--json", "--secrets", "--home", str(home), timeout=30)
     if status.returncode:
         pytest.exit(f"the stack in {home} is not ready:\n{status.stdout}{status.stderr}", returncode=1)
     return RunningStack.from_status(json.loads(status.stdout))
-
-
-def _gozon(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("gozon")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,9 @@ async def bench(given: argparse.Namespace) -> Path:
         await Bench(stack, given, report).run()
         checked = await check(stack, STUCK_AFTER)
         if not checked.ok:
-            raise RuntimeError(f"gozon check found what must not be: {[f for f in checked.findings if f.broken]}")
+            raise RuntimeError(
+                f"gozon check found what must not be: {[each for each in checked.results if each.broken]}"
+            )
     report.show(console)
     folder = DEFAULT_HOME / "bench"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

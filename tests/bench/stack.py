@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stack import control
-from stack.config import Options
+from stack.config import LogLevel, Options
 from stack.home import DEFAULT_HOME, Home, Stack
 
 RATE_LIMIT_SCALE = 1_000_000
@@ -19,7 +19,7 @@ RATE_LIMIT_SCALE = 1_000_000
 
 @asynccontextmanager
 async def own_stack(
-    name: str, instances: Mapping[str, int] | None = None, *, log_level: str = "warning"
+    name: str, instances: Mapping[str, int] | None = None, *, log_level: LogLevel = "warning"
 ) -> AsyncIterator[Stack]:
     """Starts a stack and stops it at the end, whatever happens. Errors: stack.control.UpError."""
     # Not in /tmp: that may lie in memory, where a commit costs nothing.
@@ -33,7 +33,7 @@ async def own_stack(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     try:
         await asyncio.to_thread(control.up, home, options, lambda _: None)
-        yield control.load_stack(home)
+        yield Stack.load(home)
     finally:
         control.down(home)
         shutil.rmtree(home.path, ignore_errors=True)

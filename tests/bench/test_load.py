@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import control
-from stack.home import Home
+from stack.home import Home, Stack
 from tests.bench.load import create_orders
 from tests.bench.settled import TARGETS, measure
 from tests.conftest import NewUser
@@ -26,7 +25,7 @@ async def tokens(edge: Edge, new_user: NewUser, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("subject", TARGETS)
 async def test_every_accepted_order_is_paid(subject: str, stack: RunningStack, tokens: Path) -> None:
-    own = control.load_stack(Home(stack.home))
+    own = Stack.load(Home(stack.home))
     found = await measure(own, subject, tokens, seconds=0.5, clients=8)
     assert found.accepted > 8
     assert found.cpu_us["orders"] > 0

@@ -1,1 +1,4 @@
-"""Everything is killed once while people order and pay; afterwards no money may be lost or doubled. `make chaos`."""
+"""Everything is killed once and NATS loses its storage while people shop; then no money may be lost or doubled.
+
+`make chaos` runs it.
+"""

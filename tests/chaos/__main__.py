@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import sys
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -19,7 +21,7 @@ from rich.table import Table
 from stack.home import DEFAULT_HOME, Stack
 from tests.bench.people import make_people
 from tests.bench.stack import address, own_stack, processes
-from tests.chaos.killer import BACKEND, Kill, Killer
+from tests.chaos.killer import BACKEND, PROCESS_OF, Kill, Killer
 from tests.chaos.shoppers import CHANNEL_OPTIONS, Book, GrpcShopper, RestShopper, Shopper
 from tests.chaos.verify import SHOWN, settle, violations
 
@@ -45,19 +47,37 @@ async def chaos(seed: int, kills: int | None, seconds: float) -> list[str]:
             shoppers = _shoppers(books, seed, channel, client)
             stop = asyncio.Event()
             shopping = asyncio.gather(*(shopper.shop(stop) for shopper in shoppers))
-            await killer.run(kills or len(processes(stack)) + 1, seconds)
+            await killer.run(kills or len(killer.all_victims()), seconds)
             stop.set()
             await shopping
         console.print(f"All requests are answered after {time.monotonic() - began:.0f} s; waiting until all settle")
         found = [f"{kill.victim} did not come back" for kill in killer.kills if kill.back_at is None]
+        settled = None
         try:
-            console.print(f"Settled after another {await settle(stack):.1f} s")
+            settled = await settle(stack)
+            console.print(f"Settled after another {settled:.1f} s")
             found += await violations(stack, books)
         except TimeoutError:
             found.append("not settled in time: something is stuck")
         _show(stack, books, killer.kills)
-        if found:
-            _keep_logs(stack, seed)
+        _keep(
+            stack,
+            {
+                "seed": seed,
+                "seconds": seconds,
+                "kills": [
+                    {
+                        "victim": kill.victim,
+                        "at": kill.at - began,
+                        "back_after": kill.back_at and kill.back_at - kill.at,
+                    }
+                    for kill in killer.kills
+                ],
+                "orders": sum(len(book.orders) for book in books),
+                "settled_after": settled,
+                "violations": found,
+            },
+        )
     return found
 
 
@@ -92,7 +112,7 @@ def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
     for (kind, excused), count in refusals.most_common():
         table.add_row(str(count), "yes" if excused else "no", kind)
     console.print(table)
-    killed = Counter(kill.victim for kill in kills if kill.victim != BACKEND)
+    killed = Counter(PROCESS_OF.get(kill.victim, kill.victim) for kill in kills if kill.victim != BACKEND)
     for name, facts in processes(stack).items():
         if facts["restarts"] != killed[name]:
             console.print(f"{name} was killed {killed[name]} times but started again {facts['restarts']} times")
@@ -103,17 +123,25 @@ def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
     )
 
 
-def _keep_logs(stack: Stack, seed: int) -> None:
-    folder: Path = DEFAULT_HOME / "chaos" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{seed}"
-    shutil.copytree(stack.home.logs, folder)
-    console.print(f"The logs are in {folder}")
+def _keep(stack: Stack, facts: dict[str, Any]) -> None:
+    """Writes down what was done, in seconds since the beginning, and keeps the logs if something is wrong."""
+    folder: Path = DEFAULT_HOME / "chaos" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{facts['seed']}"
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    file = folder.with_suffix(".json")
+    file.write_text(json.dumps(facts, indent=2))
+    console.print(f"What was killed when: {file}")
+    if facts["violations"]:
+        shutil.copytree(stack.home.logs, folder)
+        console.print(f"The logs are in {folder}")
 
 
 def main() -> None:
     """Runs chaos once; exits 1 and says what is wrong when anything is."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeats the order and the gaps of an earlier run's kills")
-    parser.add_argument("--kills", type=int, help="how many (default: each process once, and a PostgreSQL backend)")
+    parser.add_argument(
+        "--kills", type=int, help="how many (default: each process, a PostgreSQL backend, and NATS with its storage)"
+    )
     parser.add_argument("--seconds", type=float, default=50, help="over how long they are spread (default 50)")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)

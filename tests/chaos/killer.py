@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +16,12 @@ from tests.bench.stack import processes
 
 BACKEND = "postgres backend"
 """A session of a service: PostgreSQL then ends all sessions and recovers, its first process survives."""
+STORAGE = "nats and its storage"
+"""All streams, consumers and messages are gone; the services declare the former anew and ask again for the latter."""
+PROCESS_OF = {STORAGE: "nats"}
+"""Whose process is killed, where the victim is named otherwise."""
+UNTAKEN_SECONDS = 0.4
+"""Less than Payments takes to come back."""
 BACK_SECONDS = 60.0
 POLL_SECONDS = 0.02
 
@@ -33,7 +40,7 @@ class Kill:
 
 
 class Killer:
-    """Kills each process of a stack."""
+    """Kills each process of a stack, a session of PostgreSQL, and NATS together with its storage."""
 
     def __init__(self, stack: Stack, seed: int, tell: Tell) -> None:
         self.kills: list[Kill] = []
@@ -41,34 +48,56 @@ class Killer:
         self._random = random.Random(seed)
         self._tell = tell
 
+    def all_victims(self) -> list[str]:
+        """Everything that can be killed."""
+        return [*processes(self._stack), BACKEND, STORAGE]
+
     async def run(self, count: int, seconds: float) -> None:
-        """Kills `count` times, spread over about `seconds`, and returns when all that was killed is back, or given up.
+        """Kills `count` victims in about `seconds`, and returns when all that was killed is back, or given up.
 
         It does not wait for one to be back before it kills another, so outages overlap now and then.
         """
         watches = []
         for victim in self._victims(count):
             await asyncio.sleep(self._random.uniform(0.3, 1.7) * seconds / count)
-            kill, back = await (self._kill_backend() if victim == BACKEND else self._kill_process(victim))
-            self.kills.append(kill)
-            self._tell(f"SIGKILL to {victim}, pid {kill.pid}")
-            watches.append(asyncio.create_task(self._watch(kill, back)))
+            if victim == STORAGE:
+                # While nobody takes them, the events are in the storage, and something is lost with it.
+                await self._until_ready("nats", other_than=0)
+                watches += [await self._kill(name) for name in processes(self._stack) if name.startswith("payments")]
+                await asyncio.sleep(UNTAKEN_SECONDS)
+            watches.append(await self._kill(victim))
         await asyncio.gather(*watches)
+
+    async def _kill(self, victim: str) -> asyncio.Task[None]:
+        """Kills, and returns what waits until it is back."""
+        kill, back = await (self._kill_backend() if victim == BACKEND else self._kill_process(victim))
+        self.kills.append(kill)
+        self._tell(f"SIGKILL to {victim}, pid {kill.pid}")
+        return asyncio.create_task(self._watch(kill, back))
 
     def _victims(self, count: int) -> Sequence[str]:
         """Each once in random order, then each once more, …"""
         victims: list[str] = []
         while len(victims) < count:
-            all_of_them = sorted([*processes(self._stack), BACKEND])
+            all_of_them = sorted(self.all_victims())
             self._random.shuffle(all_of_them)
             victims += all_of_them
         return victims[:count]
 
-    async def _kill_process(self, name: str) -> tuple[Kill, Awaitable[None]]:
+    async def _kill_process(self, victim: str) -> tuple[Kill, Awaitable[None]]:
+        name = PROCESS_OF.get(victim, victim)
         await self._until_ready(name, other_than=0)
         pid = processes(self._stack)[name]["pid"]
         os.kill(pid, signal.SIGKILL)
-        return Kill(name, pid, time.monotonic()), self._until_ready(name, other_than=pid)
+        if victim == STORAGE:
+            self._wipe_nats()
+        return Kill(victim, pid, time.monotonic()), self._until_ready(name, other_than=pid)
+
+    def _wipe_nats(self) -> None:
+        # Out of the way in one step, because the next NATS starts in a tenth of a second.
+        wiped = self._stack.home.path / "nats-wiped"
+        (self._stack.home.path / "nats" / "jetstream").replace(wiped)
+        shutil.rmtree(wiped)
 
     async def _kill_backend(self) -> tuple[Kill, Awaitable[None]]:
         await self._until_ready("postgres", other_than=0)

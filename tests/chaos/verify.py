@@ -18,6 +18,7 @@ from tests.bench.stack import address
 from tests.chaos.shoppers import Book
 
 SETTLE_SECONDS = 120.0
+"""Orders asks again for what NATS lost after 30 s, and once more after 60 s if that was lost too."""
 POLL_SECONDS = 0.2
 PAGE_SIZE = 100
 AT_ONCE = 16
@@ -44,9 +45,9 @@ async def violations(stack: Stack, books: Sequence[Book]) -> list[str]:
             found += await _compare(book, channel)
     found += await _compare_databases(stack, books)
     report = await check(stack, stuck_after=0)
-    for finding in report.findings:
-        if finding.broken:
-            found.append(f"gozon check: {finding.rule}: {finding.broken} rows, such as {finding.rows[0]}")
+    for result in report.results:
+        if result.broken:
+            found.append(f"gozon check: {result.rule}: {result.broken} rows, such as {result.rows[0]}")
     return found
 
 

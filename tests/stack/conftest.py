@@ -1,9 +1,7 @@
 """A stack that tests of the stack may kill: the shared one is for everybody else."""
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +10,7 @@ from typing import Any
 
 import pytest
 
-GOZON = Path(sys.executable).with_name("gozon")
-COMMAND_SECONDS = 180
+from tests.support import gozon
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,6 @@ class OwnStack:
             except OSError:
                 continue  # ended while we looked, or another user's
         return found
-
-
-def gozon(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a user does, with nothing preset."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GOZON_")}
-    return subprocess.run(
-        [GOZON, *arguments], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False, env=env
-    )
 
 
 @pytest.fixture(scope="package")

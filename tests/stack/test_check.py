@@ -119,7 +119,7 @@ async def test_a_lie_is_found_and_shown(
     finally:
         for table in tables:
             await databases[name].execute(f"DELETE FROM {table} WHERE user_id = '{user}'")
-    rows = next(finding["rows"] for finding in report["findings"] if finding["rule"] == rule)
+    rows = next(result["rows"] for result in report["results"] if result["rule"] == rule)
     assert not report["ok"]
     assert [row["user_id"] for row in rows] == [user]
 

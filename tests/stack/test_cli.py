@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.conftest import gozon
+from tests.support import gozon
 
 
 def test_help_names_every_command() -> None:
@@ -18,7 +18,20 @@ def test_help_names_every_command() -> None:
 def test_what_needs_a_stack_says_so(command: str, tmp_path: Path) -> None:
     result = gozon(command, "--home", str(tmp_path / "none"))
     assert result.returncode == 1
-    assert "gozon up" in result.stderr
+    assert "make up ARGS=" in result.stderr
+
+
+def test_what_can_not_be_chosen_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "none"
+    assert gozon("up", "--log-level", "loud", "--home", str(home)).returncode == 2
+    assert gozon("status", "--secrets", "--home", str(home)).returncode == 2
+    assert not home.exists()
+
+
+def test_logs_say_that_there_are_none(tmp_path: Path) -> None:
+    result = gozon("logs", "--home", str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert "no logs" in result.stderr
 
 
 def test_down_without_a_stack_is_no_error(tmp_path: Path) -> None:

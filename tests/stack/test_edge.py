@@ -54,7 +54,7 @@ def test_buckets_are_scaled_once_each(source: dict[str, Any]) -> None:
 
 
 def test_nothing_else_is_changed(source: dict[str, Any]) -> None:
-    """With the compose file's own values put back, the adapted file is the file."""
+    """Apart from addresses and the path of the contract, the adapted file is the file."""
     untouched = copy.deepcopy(source)
     adapted = edge.adapted(source, Config())
     assert source == untouched
