@@ -14,8 +14,10 @@ Result = TypeVar("Result")
 
 BUSY = 3
 LINGER_SECONDS = 0.005
-"""Whatever works in batches here, in the outbox and in the bus, waits this long for the next batch to grow while, and
-only while, the last one was larger than BUSY: half the CPU per item under load, and no delay for a lone one."""
+EVENT_LINGER_SECONDS = 0.010
+"""Whatever works in batches waits this long for the next batch to grow while, and only while, the last one was larger
+than BUSY: half the CPU per item under load, and no delay for a lone one. Nobody's answer waits for events (the outbox,
+the consumers), so they wait longer."""
 
 
 class Batcher(Generic[Item, Result]):

@@ -26,7 +26,7 @@ from nats.js.errors import NotFoundError
 from prometheus_client import Counter, Gauge
 
 from gozon.events.v1.envelope_pb2 import Envelope, Event
-from kit.batch import BUSY, LINGER_SECONDS
+from kit.batch import BUSY, EVENT_LINGER_SECONDS
 from kit.errors import DeadlineExceeded, Unavailable
 from kit.telemetry import BATCH_SIZE, traceparent
 
@@ -328,7 +328,7 @@ class _Consumption:
                     self.nothing_asked()
                 continue
             if last > BUSY:
-                await asyncio.sleep(LINGER_SECONDS)
+                await asyncio.sleep(EVENT_LINGER_SECONDS)
             batch = self._take()
             last = sum(len(events) for _, events in batch)
             BATCH_SIZE.labels(self._consumer.name).observe(last)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import structlog
 from prometheus_client import Counter, Gauge
 
-from kit.batch import BUSY, LINGER_SECONDS
+from kit.batch import BUSY, EVENT_LINGER_SECONDS
 from kit.bus import Bus, Message
 from kit.db import Database, Transaction, sql
 from kit.ids import first_id_at
@@ -73,7 +73,7 @@ class Outbox:
                     self._wake.clear()
                     await self._wake.wait()
                 if last > BUSY and len(self._in_hand) < BATCH and not self._stopping:
-                    await asyncio.sleep(LINGER_SECONDS)
+                    await asyncio.sleep(EVENT_LINGER_SECONDS)
                 batch = [self._in_hand.popleft() for _ in range(min(len(self._in_hand), BATCH))]
                 last = len(batch)
                 BACKLOG.set(len(self._in_hand))
