@@ -88,6 +88,14 @@ ORDERS_RULES = (
         WHERE status = 'PENDING' AND created_at < now() - make_interval(secs => $1)
         """,
     ),
+    Rule(
+        "an order without an answer, and no other, will be asked for again",
+        "nothing lost",
+        """
+        SELECT user_id, id AS order_id, status, asked_at FROM orders
+        WHERE (status = 'PENDING') <> (asked_at IS NOT NULL)
+        """,
+    ),
     Rule("events of Orders are published", "nothing lost", _STUCK_OUTBOX),
 )
 PAYMENTS_RULES = (
@@ -253,7 +261,7 @@ def problem(order: Row | None, charge: Row | None) -> str | None:  # noqa: PLR09
             return None
         return "a charge without an order" if order is None else "decided, but the order is PENDING"
     if charge is None:
-        return "PAID without a charge" if order["status"] == "PAID" else None
+        return f"{order['status']} without a charge"
     expected = "SUCCEEDED" if order["status"] == "PAID" else "FAILED"
     if charge["status"] != expected:
         return f"the order is {order['status']}, its charge {charge['status']}"

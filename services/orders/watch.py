@@ -10,7 +10,7 @@ from kit.bus import Bus, Message
 from kit.errors import ResourceExhausted
 from services.orders.events import SETTLED, settled_order
 
-PER_USER = 20
+PER_USER = 100
 PER_INSTANCE = 2_000
 """Streams stay open for minutes, and share the server's slots with every other call."""
 
@@ -35,7 +35,7 @@ class Watchers:
     async def watching(self, order_id: str, user_id: str) -> AsyncIterator[asyncio.Queue[Order]]:
         """Gives a queue that gets the order each time it changes, from now on, if NATS does not lose the message.
 
-        Errors: TooManyWatchers when `user_id` has 20 already, or this instance 2,000.
+        Errors: TooManyWatchers when `user_id` has 100 already, or this instance 2,000.
         """
         if self._users[user_id] >= PER_USER or self._users.total() >= PER_INSTANCE:
             raise TooManyWatchers

@@ -22,7 +22,7 @@ YOUNG = {"settled": False}
 
 @pytest.mark.parametrize(
     ("order", "charge"),
-    [(PAID, TAKEN), (POOR, REFUSED), (POOR, None), (PENDING, None), (PENDING, TAKEN | YOUNG), (None, REFUSED | YOUNG)],
+    [(PAID, TAKEN), (POOR, REFUSED), (PENDING, None), (PENDING, TAKEN | YOUNG), (None, REFUSED | YOUNG)],
 )
 def test_an_order_and_its_charge_may_tell_the_same_story(order: dict[str, Any], charge: dict[str, Any]) -> None:
     assert problem(order, charge) is None
@@ -32,6 +32,7 @@ def test_an_order_and_its_charge_may_tell_the_same_story(order: dict[str, Any], 
     ("order", "charge"),
     [
         (PAID, None),
+        (POOR, None),
         (PAID, REFUSED),
         (PAID, TAKEN | {"amount": 6}),
         (PAID, TAKEN | {"currency": "USD"}),
@@ -56,11 +57,17 @@ LIES = {
                                 created_at, updated_at, asked_at)
             VALUES ('$user', '$id', 'PENDING', '', '[]', '', 1, 'RUB', {LONG_AGO}, {LONG_AGO}, now())""",
     ),
+    "an order without an answer, and no other, will be asked for again": (
+        "orders",
+        """INSERT INTO orders (user_id, id, status, cancel_reason, items, description, total_price, currency,
+                               created_at, updated_at, asked_at)
+           VALUES ('$user', '$id', 'PENDING', '', '[]', '', 1, 'RUB', now(), now(), NULL)""",
+    ),
     AGREEMENT: (
         "orders",
         f"""INSERT INTO orders (user_id, id, status, cancel_reason, items, description, total_price, currency,
                                 created_at, updated_at, asked_at)
-            VALUES ('$user', '$id', 'PAID', '', '[]', '', 1, 'RUB', {LONG_AGO}, {LONG_AGO}, now())""",
+            VALUES ('$user', '$id', 'PAID', '', '[]', '', 1, 'RUB', {LONG_AGO}, {LONG_AGO}, NULL)""",
     ),
     "a failed charge takes nothing": (
         "payments",

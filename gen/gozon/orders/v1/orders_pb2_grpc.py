@@ -123,7 +123,7 @@ class OrdersServiceServicer:
         CANCELED or when the caller's token expires; until then a client may leave at any time.
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
-        watches 20 orders already.
+        watches 100 orders already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

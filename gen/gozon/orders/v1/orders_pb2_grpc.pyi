@@ -70,7 +70,7 @@ class OrdersServiceStub:
     CANCELED or when the caller's token expires; until then a client may leave at any time.
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
-    watches 20 orders already.
+    watches 100 orders already.
     """
 
 @_typing.type_check_only
@@ -115,7 +115,7 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     CANCELED or when the caller's token expires; until then a client may leave at any time.
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
-    watches 20 orders already.
+    watches 100 orders already.
     """
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -187,7 +187,7 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         CANCELED or when the caller's token expires; until then a client may leave at any time.
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
-        watches 20 orders already.
+        watches 100 orders already.
         """
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
