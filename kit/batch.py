@@ -24,7 +24,7 @@ class Batcher(Generic[Item, Result]):
     """Collects items and hands everything that waits to `flush`, one batch at a time.
 
     `flush` returns one result, or one Error, per item, in order. When it raises, each item of the batch is flushed
-    alone, so that a row that can't be written fails alone; unless it raises an Error, which all of them get.
+    alone, so that a row that can't be written fails alone; unless it raises Unavailable, which all of them get.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Batcher(Generic[Item, Result]):
     async def _write(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
-        except Error as error:
-            # Says something of the system (the database is away), not of one item: alone it would end the same.
+        except Unavailable as error:
+            # The database is away, which is no matter of one item: alone it would end the same.
             results = [error] * len(batch)
         except Exception as error:
             if len(batch) > 1:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from kit.batch import Batcher
-from kit.errors import Error, NotFound, ResourceExhausted, Unavailable
+from kit.errors import DeadlineExceeded, Error, NotFound, ResourceExhausted, Unavailable
 
 FOREVER = 3600.0
 
@@ -100,6 +100,17 @@ async def test_a_row_that_cannot_be_written_fails_alone() -> None:
         assert await batcher.submit(15) == 15
     assert [repr(result) for result in results] == ["11", "12", "ValueError('13')", "14"]
     assert written == [11, 12, 14, 15]
+
+
+async def test_a_row_that_somebody_holds_a_lock_on_is_slow_alone() -> None:
+    async def flush(items: Sequence[int]) -> list[int | Error]:
+        if 13 in items:
+            raise DeadlineExceeded
+        return list(items)
+
+    async with running(Batcher(flush, name="test")) as batcher:
+        results = await asyncio.gather(*(batcher.submit(item) for item in (11, 13, 14)), return_exceptions=True)
+    assert (results[0], type(results[1]), results[2]) == (11, DeadlineExceeded, 14)
 
 
 async def test_an_error_among_the_results_is_for_its_item_only() -> None:
