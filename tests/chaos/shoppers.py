@@ -158,7 +158,7 @@ class GrpcShopper(Shopper):
             headers = dict(await call.initial_metadata())
         except grpc.aio.AioRpcError as error:
             kind = f"gRPC {error.code().name}: {error.details()}"
-            raise Refused(kind, clean=error.code() in CLEAN_CODES) from None
+            raise Refused(kind, clean=error.code() in CLEAN_CODES or _is_cut(error)) from None
         return response, headers.get(REPLAYED) == "true"
 
 
@@ -187,6 +187,11 @@ class RestShopper(Shopper):
             kind = f"REST {answer.status_code}: {_message(answer)}"
             raise Refused(kind, clean=answer.status_code in CLEAN_STATUSES)
         return answer
+
+
+def _is_cut(error: grpc.aio.AioRpcError) -> bool:
+    """Says whether the answer broke off: whoever sent it died after its headers, when no other can be sent instead."""
+    return error.code() == grpc.StatusCode.INTERNAL and "RST_STREAM" in (error.details() or "")
 
 
 def _message(answer: httpx.Response) -> str:
