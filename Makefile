@@ -11,7 +11,7 @@ BIN := .venv/bin
 GOZON := $(BIN)/gozon
 # What make installs is what uv.lock says, with the Python found here.
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
-SOURCES := kit services stack tests
+SOURCES := kit services stack tests tools
 
 .PHONY: help up down status logs demo check doctor reset test lint format gen gen-check migrate bench chaos clean
 
@@ -78,6 +78,24 @@ PROTOS = $(shell find protos third_party/buf -name '*.proto' | LC_ALL=C sort)
 PROTOS_OF_SERVICES = $(shell grep -l '^service ' $(PROTOS))
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos -Ithird_party
 
+COLLECTION := gozon.postman_collection.json
+# Go is a wheel too; nothing else needs it.
+GENERATOR := $(BIN)/protoc-gen-connect-openapi
+OPENAPI_OPTIONS := path=generated.yaml,features=google.api.http;protovalidate,with-proto-names,with-streaming,short-service-tags,short-operation-ids
+
+# Its caches are as large as all of .venv and go when it is built.
+$(GENERATOR): tools/go.mod tools/go.sum | .venv/.dev
+	@echo 'Building the generator of edge/openapi.yaml: two minutes, once'
+	@venv="$(CURDIR)/.venv" && cd tools && GOPATH="$$venv/.go" GOCACHE="$$venv/.go/cache" GOFLAGS=-modcacherw \
+		GOTOOLCHAIN=local CGO_ENABLED=0 timeout 400 "$$venv/bin/go" build -trimpath -ldflags '-s -w' \
+		-o ../$@ github.com/sudorandom/protoc-gen-connect-openapi; code=$$?; rm -rf "$$venv/.go"; exit $$code
+
+# $(call openapi,FOLDER): writes FOLDER/openapi.yaml and the Postman collection beside it, after generate.
+define openapi
+	$(PROTOC) '--connect-openapi_opt=$(OPENAPI_OPTIONS)' --connect-openapi_out=$(1) $(PROTOS_OF_SERVICES)
+	$(BIN)/python -m tools.openapi write $(1)
+endef
+
 # $(call generate,FOLDER): writes FOLDER/gen and FOLDER/gozon.binpb.
 define generate
 	@rm -rf $(1) && mkdir -p $(1)/gen
@@ -86,14 +104,27 @@ define generate
 	$(BIN)/buf build --exclude-source-info -o $(1)/gozon.binpb
 endef
 
-gen: .venv/.dev ## Regenerate gen/ and edge/gozon.binpb from protos/
+gen: .venv/.dev $(GENERATOR) ## Regenerate gen/, edge/gozon.binpb, edge/openapi.yaml and the Postman collection
 	$(call generate,.gen.new)
-	@rm -rf gen/gozon gen/buf && mv .gen.new/gen/* gen/ && mv .gen.new/gozon.binpb edge/ && rm -rf .gen.new
+	$(call openapi,.gen.new)
+	@rm -rf gen/gozon gen/buf && mv .gen.new/gen/* gen/ && mv .gen.new/gozon.binpb .gen.new/openapi.yaml edge/ \
+		&& mv .gen.new/$(COLLECTION) docs/ && rm -rf .gen.new
 
-gen-check: .venv/.dev ## Fail when gen/ or edge/gozon.binpb is not what protos/ gives
+# Where Go's modules are out of reach, the checksum in edge/openapi.yaml still tells whether it is what `make gen` wrote
+# from the sources as they are.
+gen-check: .venv/.dev ## Fail when what `make gen` writes is not what it would write now
 	$(call generate,.gen.new)
 	@diff -r -x __pycache__ .gen.new/gen gen && cmp .gen.new/gozon.binpb edge/gozon.binpb \
-		&& rm -rf .gen.new || { rm -rf .gen.new; echo 'run make gen'; exit 1; }
+		&& $(BIN)/python -m tools.openapi verify || { rm -rf .gen.new; echo 'run make gen'; exit 1; }
+	@if $(MAKE) $(GENERATOR); then $(MAKE) .openapi-check; \
+		else echo 'The generator can not be built here: edge/openapi.yaml was compared by its checksum alone.'; fi
+	@rm -rf .gen.new
+
+.PHONY: .openapi-check
+.openapi-check:
+	$(call openapi,.gen.new)
+	@cmp .gen.new/openapi.yaml edge/openapi.yaml && cmp .gen.new/$(COLLECTION) docs/$(COLLECTION) \
+		|| { rm -rf .gen.new; echo 'run make gen'; exit 1; }
 
 bench: .venv/.dev ## Measure orders per second and latency beside pgbench
 	@$(BIN)/python -m tests.bench $(ARGS)
