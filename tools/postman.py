@@ -18,8 +18,9 @@ REMEMBERED = {
     "GetMe": [("user_id", "id")],
     "CreateOrder": [("order_id", "id")],
 }
-# Values that must be new, or one's own.
-VARIABLES = {"email": "{{email}}", "username": "{{email}}", "refresh_token": "{{refresh_token}}"}
+# Values that must be new, or one's own, in JSON and in forms.
+JSON_VARIABLES = {"email": "{{email}}"}
+FORM_VARIABLES = {"username": "{{email}}", "token": "{{refresh_token}}"}
 
 
 def collection(document: Json) -> Json:
@@ -90,7 +91,8 @@ def _item(document: Json, path: str, verb: str, operation: Json) -> Json:
 
 def _body(content: Json, headers: list[Json]) -> Json:
     [(kind, media)] = content.items()
-    example = {name: VARIABLES.get(name, value) for name, value in media["example"].items()}
+    variables = JSON_VARIABLES if kind == "application/json" else FORM_VARIABLES
+    example = {name: variables.get(name, value) for name, value in media["example"].items()}
     if kind == "application/json":
         headers.append({"key": "Content-Type", "value": kind})
         raw = json.dumps(example, indent=2, ensure_ascii=False)
