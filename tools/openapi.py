@@ -88,6 +88,8 @@ class Document:
     def __init__(self, generated: Json, contract: Contract, overlay: Json) -> None:
         self._contract = contract
         self._overlay = overlay
+        for response in overlay["document"]["components"]["responses"].values():
+            response.setdefault("headers", {})["x-request-id"] = {"$ref": "#/components/headers/x-request-id"}
         self._generated_schemas: Json = generated["components"]["schemas"]
         self._schemas: Json = {}
         self._origins: dict[str, str] = {}
@@ -109,8 +111,6 @@ class Document:
         self.json: Json = head | {"tags": tags + base.pop("tags"), "paths": paths, "components": {}}
         self.json["components"]["schemas"] = dict(sorted(self._schemas.items()))
         _merge(self.json, base)
-        for response in self.json["components"]["responses"].values():
-            response.setdefault("headers", {})["x-request-id"] = {"$ref": "#/components/headers/x-request-id"}
 
     def _path_item(self, path: str, item: Json) -> Json:
         return {verb: self._operation(path, operation) for verb, operation in item.items()}
@@ -294,9 +294,9 @@ class Document:
         schema = _clean(generated)
         for part in (schema, schema.get("items", {})):
             if "$ref" in part:
-                part |= self._reference(part["$ref"].removeprefix(REF), answer=answer)
+                part.update(self._reference(part["$ref"].removeprefix(REF), answer=answer))
             if part.get("format") == "int64":
-                part |= {"type": "string" if answer else ["integer", "string"], "pattern": _digits(part)}
+                part.update(type="string" if answer else ["integer", "string"], pattern=_digits(part))
         return schema
 
     def _reachable(self, names: Iterator[str]) -> set[str]:
@@ -424,7 +424,7 @@ def _collection(document: Json) -> str:
 
 
 def verify() -> bool:
-    """Says whether edge/openapi.yaml and the collection were written from their sources as they are, and not changed."""
+    """Says whether edge/openapi.yaml and the collection were written from the sources as they are now."""
     _, line, body = RESULT.read_text().split("\n", 2)
     same = line == f"# Checksum: {checksum(body)}"
     return same and (ROOT / "docs" / COLLECTION).read_text() == _collection(yaml.load(body, Loader=yaml.CSafeLoader))
