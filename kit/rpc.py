@@ -12,7 +12,7 @@ import importlib
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from prometheus_client import Counter, Histogram
 
 import gozon
 from kit import errors
+from kit.access import Rule
 from kit.auth import Identity, TokenVerifier
 from kit.telemetry import continue_trace, trace_id, traceparent
 
@@ -47,9 +48,11 @@ MAX_KEY_LENGTH = 128
 STATUS: dict[type[errors.Error], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
@@ -80,11 +83,32 @@ class Call:
         assert self.identity is not None
         return self.identity
 
+    @property
+    def if_match(self) -> str:
+        """The etag in the header if-match; empty when there is none, or any will do."""
+        # RFC 9110 section 8.8.3: quoted; a weak one is as good, there being one representation of each state.
+        return self.metadata.get("if-match", "").removeprefix("W/").strip('"').removeprefix("*")
+
+    @property
+    def _over_rest(self) -> bool:
+        """Whether the edge made this call of a REST request; a gRPC client has no use for what is HTTP's."""
+        return "x-envoy-original-path" in self.metadata
+
     def created(self, location: str) -> None:
-        """Makes the answer over REST a 201 with `location`; a gRPC client has no use for it and is not sent it."""
-        if "x-envoy-original-path" in self.metadata:
+        """Makes the answer over REST a 201 with `location`."""
+        if self._over_rest:
             self.response_headers["x-http-code"] = "201"
             self.response_headers["location"] = location
+
+    def no_content(self) -> None:
+        """Makes the answer over REST a 204 without a body."""
+        if self._over_rest:
+            self.response_headers["x-http-code"] = "204"
+
+    def etag(self, etag: str) -> None:
+        """Adds the header ETag to the answer over REST."""
+        if self._over_rest:
+            self.response_headers["etag"] = f'"{etag}"'
 
     def replayed(self) -> None:
         """Says that the answer is the one an earlier request with this idempotency-key got."""
@@ -93,11 +117,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service of the contract, the object that implements it, and its methods that need no token."""
+    """A service of the contract, the object that implements it, and who may call which of its methods."""
 
     descriptor: ServiceDescriptor
     api: object
-    without_token: frozenset[str] = frozenset()
+    rules: Mapping[str, Rule]
 
 
 async def serve(
@@ -205,9 +229,11 @@ def _all_services() -> list[str]:
 
 def _handlers(service: Service, verifier: TokenVerifier) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+    if odd := service.rules.keys() ^ set(service.descriptor.methods_by_name):
+        raise SystemExit(f"{service.descriptor.full_name}: RULES and RPCs differ in {', '.join(sorted(odd))}")
     for method in service.descriptor.methods:
         implementation = getattr(service.api, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
-        endpoint = _Endpoint(method, implementation, None if method.name in service.without_token else verifier)
+        endpoint = _Endpoint(method, implementation, service.rules[method.name], verifier)
         # Bytes in, bytes out: what can't be parsed must be INVALID_ARGUMENT, and grpc would say INTERNAL.
         if method.server_streaming:
             handlers[method.name] = grpc.unary_stream_rpc_method_handler(endpoint.stream)
@@ -220,12 +246,17 @@ class _Endpoint:
     """One RPC, between grpc.aio and the api class."""
 
     def __init__(
-        self, method: MethodDescriptor, implementation: Callable[[Any, Call], Any], verifier: TokenVerifier | None
+        self,
+        method: MethodDescriptor,
+        implementation: Callable[[Any, Call], Any],
+        rule: Rule,
+        verifier: TokenVerifier,
     ) -> None:
         self._name = method.full_name
         self._max_items = _max_items(method.input_type)
         self._request_type = symbol_database.Default().GetSymbol(method.input_type.full_name)
         self._implementation = implementation
+        self._rule = rule
         self._verifier = verifier
         self._seconds = SECONDS.labels(self._name)
         self._ok = CALLS.labels(self._name, "OK")
@@ -235,7 +266,7 @@ class _Endpoint:
         try:
             async with asyncio.timeout(_seconds_left(context)):
                 call = await self._call(context)
-                response: Message = await self._implementation(self._parse(data), call)
+                response: Message = await self._implementation(self._request(data, call), call)
             if call.response_headers:
                 await context.send_initial_metadata(tuple(call.response_headers.items()))
             self._ok.inc()
@@ -249,7 +280,7 @@ class _Endpoint:
     async def stream(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
         try:
             call = await self._call(context)
-            responses: AsyncGenerator[Message, None] = self._implementation(self._parse(data), call)
+            responses: AsyncGenerator[Message, None] = self._implementation(self._request(data, call), call)
             # A client that leaves must end the method at once, not when its generator is collected.
             async with aclosing(responses):
                 async for response in responses:
@@ -262,11 +293,18 @@ class _Endpoint:
         received = context.invocation_metadata() or ()
         metadata = {name: value for name, value in received if isinstance(value, str)}
         traceparent.set(continue_trace(metadata.get("traceparent", ""), metadata.get("x-request-id", "")))
-        identity = await self._verifier.verify(metadata.get("authorization", "")) if self._verifier else None
+        needs_token = self._rule.needs_token
+        identity = await self._verifier.verify(metadata.get("authorization", "")) if needs_token else None
         key = metadata.get("idempotency-key", "")
         if len(key) > MAX_KEY_LENGTH or not (key.isascii() and key.isprintable()):
             raise errors.InvalidArgument(f"The header idempotency-key is at most {MAX_KEY_LENGTH} ASCII characters.")
         return Call(identity, metadata, key)
+
+    def _request(self, data: bytes, call: Call) -> Message:
+        request = self._parse(data)
+        if call.identity is not None:
+            self._rule.check(call.identity, request)
+        return request
 
     def _parse(self, data: bytes) -> Message:
         request: Message = self._request_type()
@@ -300,7 +338,8 @@ class _Endpoint:
             error = errors.Error(f"Something went wrong on our side; quote {number} when you report it.")
         CALLS.labels(self._name, code.name).inc()
         status = _status(error, code)
-        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        details = ("grpc-status-details-bin", status.SerializeToString())
+        await context.abort(code, status.message, (details, *error.headers.items()))
 
 
 def _seconds_left(context: grpc.aio.ServicerContext[bytes, bytes]) -> float:

@@ -134,6 +134,11 @@ class Document:
             operation["requestBody"] = body
         errors = self._errors(path, description, traits, has_body=body is not None)
         operation["responses"] = self._success(method, traits) | errors
+        for status in traits["patch"].get("responses", {}):
+            answer = operation["responses"].get(status, {})
+            if "$ref" in answer:
+                component = answer["$ref"].rpartition("/")[2]
+                operation["responses"][status] = deepcopy(self._overlay["document"]["components"]["responses"][component])
         _merge(operation, traits["patch"])
         return operation
 
@@ -212,11 +217,11 @@ class Document:
         headers = ["x-request-id"]
         if traits["token"] or traits["limited"]:
             headers += ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
-        if traits["created"]:
-            headers.append("location")
         if traits["idempotency_key"]:
             headers.append("idempotency-replayed")
-        if "etag" in method.output_type.fields_by_name:
+        if traits["created"]:
+            headers.append("location")
+        elif "etag" in method.output_type.fields_by_name:
             headers.append("etag")
         status, description = ("201", "Created.") if traits["created"] else ("200", "Done.")
         answer: Json = {"description": description}

@@ -13,10 +13,10 @@ from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order
 from kit import idempotency
 from kit.auth import Identity
 from kit.batch import Batcher
-from kit.bus import Message
 from kit.cache import Cache
 from kit.db import Database, atomic
 from kit.errors import Error
+from kit.events import Event
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import trace_id, traceparent
@@ -112,7 +112,7 @@ class OrderService:
         return results
 
     @atomic
-    async def settle(self, messages: Sequence[Message]) -> None:
+    async def settle(self, messages: Sequence[Event]) -> None:
         """Ends the orders that events of Payments are about; those that are settled already stay as they are."""
         settlements = events.settlements(messages)
         traces = {s.order_id: s.traceparent for s in settlements}

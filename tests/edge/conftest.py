@@ -4,18 +4,18 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
 from gozon.users.v1 import users_pb2
+from kit import keys
 from services.users.tokens import TokenIssuer
 from stack import binaries, config, edge
 from tests.support import eventually, free_port
@@ -60,10 +60,9 @@ def issuer_of(tmp_path_factory: pytest.TempPathFactory) -> IssuerOf:
     folder = tmp_path_factory.mktemp("keys")
 
     def new_key(name: str) -> Path:
-        key = ec.generate_private_key(ec.SECP256R1())
-        file = folder / name
-        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return file
+        (folder / name).mkdir()
+        keys.add(folder / name, datetime.now(UTC))
+        return folder / name
 
     ours, theirs = new_key("ours"), new_key("theirs")
 
@@ -86,7 +85,7 @@ async def without_services(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 async def keys_only(tmp_path: Path, issuer_of: IssuerOf) -> AsyncIterator[LoneEdge]:
     """An edge that can check tokens of `issuer_of`, and reach nothing else; its access log is tmp_path/access.log."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((_users_with_keys(issuer_of().jwk),))
+    server.add_generic_rpc_handlers((_users_with_keys(*issuer_of().jwks()),))
     servicer = health.HealthServicer()
     await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -84,9 +85,9 @@ async def test_only_our_own_valid_tokens_pass(keys_only: LoneEdge, issuer_of: Is
     def token(**claims: object) -> str:
         now = int(time.time())
         all_claims = {"iss": "gozon", "aud": "gozon", "sub": "u", "exp": now + 60, **claims}
-        key, kid = issuer_of()._key, issuer_of().jwk["kid"]
+        key = issuer_of()._keys().signing(datetime.now(UTC))
         present = {name: value for name, value in all_claims.items() if value is not None}
-        return jwt.encode(present, key, "ES256", headers={"kid": kid})
+        return jwt.encode(present, key.private, "ES256", headers={"kid": key.jwk["kid"]})
 
     bad = {
         "foreign": issuer_of(foreign=True).issue("u", ()),
