@@ -137,8 +137,8 @@ class Document:
         for status in traits["patch"].get("responses", {}):
             answer = operation["responses"].get(status, {})
             if "$ref" in answer:
-                component = answer["$ref"].rpartition("/")[2]
-                operation["responses"][status] = deepcopy(self._overlay["document"]["components"]["responses"][component])
+                components = self._overlay["document"]["components"]["responses"]
+                operation["responses"][status] = deepcopy(components[answer["$ref"].rpartition("/")[2]])
         _merge(operation, traits["patch"])
         return operation
 
