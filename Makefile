@@ -87,8 +87,8 @@ OPENAPI_OPTIONS := path=generated.yaml,features=google.api.http;protovalidate,wi
 $(GENERATOR): tools/go.mod tools/go.sum | .venv/.dev
 	@echo 'Building the generator of edge/openapi.yaml: two minutes, once'
 	@venv="$(CURDIR)/.venv" && cd tools && GOPATH="$$venv/.go" GOCACHE="$$venv/.go/cache" GOFLAGS=-modcacherw \
-		GOTOOLCHAIN=local CGO_ENABLED=0 timeout 400 "$$venv/bin/go" build -trimpath -ldflags '-s -w' \
-		-o ../$@ github.com/sudorandom/protoc-gen-connect-openapi; code=$$?; rm -rf "$$venv/.go"; exit $$code
+		GOTOOLCHAIN=local CGO_ENABLED=0 timeout 400 "$$venv/bin/go" build -trimpath -buildvcs=false \
+		-ldflags '-s -w' -o ../$@ github.com/sudorandom/protoc-gen-connect-openapi; code=$$?; rm -rf "$$venv/.go"; exit $$code
 
 # $(call openapi,FOLDER): writes FOLDER/openapi.yaml and the Postman collection beside it, after generate.
 define openapi

@@ -33,6 +33,7 @@ async def test_the_page_needs_no_token_and_takes_nothing_from_elsewhere(edge: Ed
     assert "default-src 'none'" in policy
     assert "script-src 'self';" in policy
     assert "http" not in policy
+    assert "unsafe" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-encoding"] in ("zstd", "gzip")
     assert "server" not in answer.headers
