@@ -143,7 +143,7 @@ clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 	@$(UV) sync --frozen --inexact --group dev
 	@touch $@ .venv/.stack
 
-.venv/.clients: .venv/.uv pyproject.toml uv.lock
-	@echo 'Installing Gozon, the tools of its developers, Go and Node.js into .venv'
+.venv/.clients: .venv/.dev
+	@echo 'Installing Go and Node.js into .venv'
 	@$(UV) sync --frozen --inexact --group clients
-	@touch $@ .venv/.dev .venv/.stack
+	@touch $@

@@ -32,11 +32,14 @@ def test_every_section_with_lines_to_run_is_run_here() -> None:
     assert [block for section in run_here for block in blocks("bash", section)] == blocks("bash")
 
 
-def test_curl_orders(signed_in: Shell) -> None:
-    registered, _opened, deposited, _settled, account = map(json.loads, signed_in.output.splitlines())
+async def test_curl_orders_and_signs_out(signed_in: Shell, edge: Edge) -> None:
+    registered, _opened, deposited, _settled, account, _revoked = map(json.loads, signed_in.output.splitlines())
+    ended = json.loads(signed_in.environment["SIGN_IN"])["refresh_token"]
+    answer = await edge.rest.post("/token", data={"grant_type": "refresh_token", "refresh_token": ended})
 
     assert deposited["user_id"] == registered["id"]
     assert int(account["balance"]) == int(deposited["balance"]) - 2 * 19_900
+    assert answer.json()["details"][0]["reason"] == "INVALID_REFRESH_TOKEN"
 
 
 def test_grpcurl_orders(prepared: Shell) -> None:
