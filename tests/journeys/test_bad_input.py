@@ -394,7 +394,7 @@ async def test_the_same_key_with_another_body_is_refused(edge: Edge, gina: User,
     headers = {**gina.headers, "idempotency-key": known.key}
     for path in ("/orders", f"/accounts/{gina.id}/deposit"):
         for body in ({"amount": 6}, {"amount": 5, "currency": "RUB"}):
-            assert_refused(await edge.rest.post(path, json=body, headers=headers), 400, "IDEMPOTENCY_KEY_REUSED")
+            assert_refused(await edge.rest.post(path, json=body, headers=headers), 409, "IDEMPOTENCY_KEY_REUSED")
 
 
 async def test_the_order_of_somebody_else_is_not_there(edge: Edge, alice: User, known: Known) -> None:
