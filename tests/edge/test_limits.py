@@ -9,7 +9,7 @@ import pytest
 
 from gozon.users.v1.users_pb2 import TokenRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
-from tests.edge.conftest import IssuerOf, LoneEdge
+from tests.edge.conftest import Issuer, LoneEdge
 from tests.edge.expect import assert_error
 
 LIMITED = (429, 8, "RATE_LIMITED")
@@ -56,15 +56,12 @@ async def test_grpc_is_limited_as_grpc(keys_only: LoneEdge) -> None:
     assert "retry-after" in dict(caught.value.initial_metadata() or ()) | dict(caught.value.trailing_metadata() or ())
 
 
-async def test_one_user_does_not_use_up_the_limit_of_another(keys_only: LoneEdge, issuer_of: IssuerOf) -> None:
+async def test_one_user_does_not_use_up_the_limit_of_another(keys_only: LoneEdge, issuer: Issuer) -> None:
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
-        greedy = {"authorization": f"Bearer {issuer_of().issue('greedy', ())}"}
-        modest = {"authorization": f"Bearer {issuer_of().issue('modest', ())}"}
+        greedy, modest = issuer.headers("greedy"), issuer.headers("modest")
         passed = await until_limited(client, "GET", "/orders", USER_BURST, headers=greedy)
         assert passed >= USER_BURST
 
         assert (await client.get("/orders", headers=modest)).headers["x-ratelimit-limit"] == str(USER_BURST)
         # Another token of the same user is the same user.
-        await until_limited(
-            client, "GET", "/orders", USER_BURST, headers={"authorization": f"Bearer {issuer_of().issue('greedy', ())}"}
-        )
+        await until_limited(client, "GET", "/orders", USER_BURST, headers=issuer.headers("greedy"))
