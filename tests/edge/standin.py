@@ -25,6 +25,7 @@ class StandIn(grpc.GenericRpcHandler):
         self.calls: list[tuple[str, dict[str, Any]]] = []
         """Name of the method and metadata of each call, apart from GetJwks."""
         self.server = grpc.aio.server()
+        self._health = health.HealthServicer()
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Finds who answers, as grpc asks."""
@@ -38,13 +39,16 @@ class StandIn(grpc.GenericRpcHandler):
     async def _get_jwks(self, _request: bytes, _context: Context) -> bytes:
         return users_pb2.Jwks(keys=[users_pb2.Jwk(**key) for key in self.keys]).SerializeToString()
 
+    async def says_not_serving(self) -> None:
+        """Makes the health service say so; calls are answered all the same."""
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+
     async def start(self) -> None:
         """Serves on a free port, or again on the one it had."""
         self.server = grpc.aio.server()
         self.server.add_generic_rpc_handlers((self,))
-        servicer = health.HealthServicer()
-        await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, self.server)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.server.start()
 

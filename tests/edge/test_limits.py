@@ -11,10 +11,12 @@ from gozon.users.v1.users_pb2 import TokenRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from tests.edge.conftest import Issuer, LoneEdge
 from tests.edge.expect import assert_error
+from tests.support import reason_of, unique
 
 LIMITED = (429, 8, "RATE_LIMITED")
 SIGN_IN_BURST = 20
 USER_BURST = 500
+DEPOSIT_BURST = 60
 
 
 async def until_limited(client: httpx.AsyncClient, method: str, path: str, burst: int, **request: Any) -> int:
@@ -45,6 +47,50 @@ async def test_one_address_may_not_guess_on(keys_only: LoneEdge, path: str) -> N
         assert (await client.get("/.well-known/jwks.json")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("rpc", "burst"), [("RevokeToken", SIGN_IN_BURST), ("ChangePassword", SIGN_IN_BURST), ("Token", SIGN_IN_BURST)]
+)
+async def test_one_address_may_not_guess_on_over_grpc(
+    keys_only: LoneEdge, issuer: Issuer, rpc: str, burst: int
+) -> None:
+    """Each of another user, which does not help."""
+    async with grpc.aio.insecure_channel(keys_only.target) as channel:
+        call = channel.unary_unary(f"/gozon.users.v1.UsersService/{rpc}", bytes, bytes)
+
+        async def limited() -> bool:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"", metadata=tuple(issuer.headers(unique()).items()))
+            return caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        answers = [await limited() for _ in range(burst + 20)]
+        assert not any(answers[:burst])
+        assert any(answers[burst:])
+
+
+async def test_revoking_needs_no_access_token_and_changing_a_password_does(keys_only: LoneEdge) -> None:
+    async with grpc.aio.insecure_channel(keys_only.target) as channel:
+        codes = {}
+        for rpc in ("RevokeToken", "ChangePassword", "UpdateMe"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(f"/gozon.users.v1.UsersService/{rpc}", bytes, bytes)(b"")
+            codes[rpc] = caught.value.code()
+    unknown, nobody = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED
+    assert codes == {"RevokeToken": unknown, "ChangePassword": nobody, "UpdateMe": nobody}
+
+
+async def test_deposits_of_a_user_are_limited_by_themselves(keys_only: LoneEdge, issuer: Issuer) -> None:
+    async with httpx.AsyncClient(base_url=keys_only.url) as client:
+        greedy, modest = issuer.headers("greedy"), issuer.headers("modest")
+        passed = await until_limited(client, "POST", "/accounts/1/deposit", DEPOSIT_BURST, json={}, headers=greedy)
+        assert DEPOSIT_BURST <= passed < USER_BURST
+
+        # The other path is the same method; other methods and users are free.
+        assert_error(await client.post("/users/1/add-funds", json={}, headers=greedy), *LIMITED)
+        assert (await client.get("/accounts/1", headers=greedy)).status_code == 503
+        free = await client.post("/accounts/1/deposit", json={}, headers=modest)
+        assert (free.status_code, free.headers["x-ratelimit-limit"]) == (503, str(DEPOSIT_BURST))
+
+
 async def test_grpc_is_limited_as_grpc(keys_only: LoneEdge) -> None:
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
         await until_limited(client, "POST", "/token", SIGN_IN_BURST, json={})
@@ -52,7 +98,7 @@ async def test_grpc_is_limited_as_grpc(keys_only: LoneEdge) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await UsersServiceStub(channel).Token(TokenRequest())
 
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (caught.value.code(), reason_of(caught.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
     assert "retry-after" in dict(caught.value.initial_metadata() or ()) | dict(caught.value.trailing_metadata() or ())
 
 
