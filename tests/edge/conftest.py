@@ -30,7 +30,9 @@ class Issuer:
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         numbers = self._key.public_key().public_numbers()
-        x, y = (base64.urlsafe_b64encode(one.to_bytes(32, "big")).rstrip(b"=").decode() for one in (numbers.x, numbers.y))
+        x, y = (
+            base64.urlsafe_b64encode(one.to_bytes(32, "big")).rstrip(b"=").decode() for one in (numbers.x, numbers.y)
+        )
         self.jwk = {"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": unique("key"), "use": "sig", "alg": ALGORITHM}
 
     def issue(self, user_id: str, **claims: object) -> str:
@@ -66,11 +68,9 @@ def lone_edge(
     folder: Path, ports: Mapping[str, int], instances: Mapping[str, int] | None = None, change: Change = lambda _: None
 ) -> Iterator[LoneEdge]:
     """Runs Envoy with edge/envoy.yaml on free ports; it expects services on `ports`, those not named nowhere."""
-    all_ports = {name: free_port() for name in config.DEFAULT_PORTS} | ports
-    counts = dict.fromkeys(config.SERVICES, 1) | (instances or {})
-    adapted = edge.adapted(
-        yaml.safe_load(edge.SOURCE.read_text()), config.Config(ports=all_ports, instances=counts)
-    )
+    all_ports = {**{name: free_port() for name in config.DEFAULT_PORTS}, **ports}
+    counts = {**dict.fromkeys(config.SERVICES, 1), **(instances or {})}
+    adapted = edge.adapted(yaml.safe_load(edge.SOURCE.read_text()), config.Config(ports=all_ports, instances=counts))
     change(adapted)
     file = folder / "envoy.yaml"
     file.write_text(yaml.safe_dump(adapted))
@@ -123,9 +123,7 @@ async def keys_only(tmp_path: Path, issuer: Issuer) -> AsyncIterator[LoneEdge]:
 
 
 @asynccontextmanager
-async def edge_before(
-    port: int, folder: Path, change: Change = lambda _: None
-) -> AsyncIterator[LoneEdge]:
+async def edge_before(port: int, folder: Path, change: Change = lambda _: None) -> AsyncIterator[LoneEdge]:
     """Runs an edge with the stand-in on a port as all services."""
     with lone_edge(folder, dict.fromkeys(config.SERVICES, port), change=change) as lone:
         await has_keys(lone)

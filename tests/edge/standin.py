@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -11,7 +11,7 @@ from grpc_health.v1.health import aio as health
 
 from gozon.users.v1 import users_pb2
 
-Context = "grpc.aio.ServicerContext[bytes, bytes]"
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Answer = Callable[[bytes, Context], Awaitable[bytes]]
 
 
@@ -67,8 +67,11 @@ async def standing_in(*jwks: dict[str, str]) -> AsyncIterator[StandIn]:
 class Cable:
     """Joins an edge and a stand-in until it is cut, which neither expects."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, mark: bytes = b"") -> None:
         self.port = 0
+        self.marked = asyncio.Event()
+        """Set when bytes with the mark in them have passed."""
+        self._mark = mark
         self._to = to
         self._server: asyncio.Server | None = None
         self._ends: list[asyncio.StreamWriter] = []
@@ -92,15 +95,16 @@ class Cable:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
         self._ends += (writer, back)
-        await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+        await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
 
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+                if self._mark and self._mark in data:
+                    self.marked.set()
+        writer.close()
 
 
 async def never(_request: bytes, _context: Context) -> bytes:

@@ -82,19 +82,19 @@ async def test_a_service_that_takes_too_long(standin: StandIn, issuer: Issuer, t
 
 async def test_a_service_that_breaks_off_in_mid_answer(standin: StandIn, issuer: Issuer, tmp_path: Path) -> None:
     async def begins(_request: bytes, context: Context) -> bytes:
-        await context.send_initial_metadata((("etag", "1"),))
-        begun.set()
+        await context.send_initial_metadata((("x-begun", "yes"),))
         return await never(b"", context)
 
     standin.answers["CreateOrder"] = begins
-    async with Cable(standin.port) as cable, edge_before(cable.port, tmp_path) as lone:
-        async with httpx.AsyncClient(base_url=lone.url) as client:
-            begun = asyncio.Event()
-            asked = asyncio.create_task(client.post("/orders", json={"amount": 1}, headers=issuer.headers("u")))
-            await begun.wait()
-            await asyncio.sleep(0.3)
-            cable.cut()
-            assert_error(await asked, *UNAVAILABLE)
+    async with (
+        Cable(standin.port, mark=b"x-begun") as cable,
+        edge_before(cable.port, tmp_path) as lone,
+        httpx.AsyncClient(base_url=lone.url) as client,
+    ):
+        asked = asyncio.create_task(client.post("/orders", json={"amount": 1}, headers=issuer.headers("u")))
+        await cable.marked.wait()
+        cable.cut()
+        assert_error(await asked, *UNAVAILABLE)
 
 
 async def test_a_request_that_does_not_end(standin: StandIn, tmp_path: Path, issuer: Issuer) -> None:
@@ -116,7 +116,7 @@ async def test_a_request_that_does_not_end(standin: StandIn, tmp_path: Path, iss
             assert json.loads(body)["details"][0]["reason"] == "REQUEST_TIMEOUT"
 
 
-async def test_an_edge_without_memory(standin: StandIn, tmp_path: Path, issuer: Issuer) -> None:
+async def test_an_edge_without_memory(tmp_path: Path, issuer: Issuer) -> None:
     def tiny(edge: dict[str, Any]) -> None:
         heap = edge["overload_manager"]["resource_monitors"][1]
         heap["typed_config"]["max_heap_size_bytes"] = 1024 * 1024

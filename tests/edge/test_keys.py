@@ -48,49 +48,47 @@ def more_fetches(lone: LoneEdge, result: str, count: int) -> Callable[[], Awaita
 async def test_a_new_key_is_noticed_and_an_old_one_goes(standin: StandIn, tmp_path: Path, issuer: Issuer) -> None:
     standin.answers["GetMe"] = says()
     newer = Issuer()
-    async with edge_before(standin.port, tmp_path, hasty) as lone:
-        async with httpx.AsyncClient(base_url=lone.url) as client:
+    async with edge_before(standin.port, tmp_path, hasty) as lone, httpx.AsyncClient(base_url=lone.url) as client:
+        assert (await client.get("/users/me", headers=issuer.headers("u"))).status_code == 200
+        assert_error(await client.get("/users/me", headers=newer.headers("u")), 401, 16, "INVALID_TOKEN")
+
+        standin.keys.append(newer.jwk)
+
+        async def noticed() -> bool:
+            # Both are good meanwhile.
             assert (await client.get("/users/me", headers=issuer.headers("u"))).status_code == 200
-            assert_error(await client.get("/users/me", headers=newer.headers("u")), 401, 16, "INVALID_TOKEN")
+            return (await client.get("/users/me", headers=newer.headers("u"))).status_code == 200
 
-            standin.keys.append(newer.jwk)
+        await eventually(noticed)
+        standin.keys.remove(issuer.jwk)
 
-            async def noticed() -> bool:
-                # Both are good meanwhile.
-                assert (await client.get("/users/me", headers=issuer.headers("u"))).status_code == 200
-                return (await client.get("/users/me", headers=newer.headers("u"))).status_code == 200
+        async def gone() -> bool:
+            assert (await client.get("/users/me", headers=newer.headers("u"))).status_code == 200
+            return (await client.get("/users/me", headers=issuer.headers("u"))).status_code == 401
 
-            await eventually(noticed)
-            standin.keys.remove(issuer.jwk)
-
-            async def gone() -> bool:
-                assert (await client.get("/users/me", headers=newer.headers("u"))).status_code == 200
-                return (await client.get("/users/me", headers=issuer.headers("u"))).status_code == 401
-
-            await eventually(gone)
+        await eventually(gone)
 
 
 async def test_known_keys_are_used_while_users_is_away_and_new_ones_when_it_is_back(
     standin: StandIn, tmp_path: Path, issuer: Issuer
 ) -> None:
     newer = Issuer()
-    async with edge_before(standin.port, tmp_path, hasty) as lone:
-        async with httpx.AsyncClient(base_url=lone.url) as client:
-            # Keys that a request waited for, because it came before they did, would live for one second only.
-            await eventually(more_fetches(lone, "success", 2))
-            await standin.server.stop(None)
-            await eventually(more_fetches(lone, "failed", 10))
-            # A good token gets as far as the service; a bad one does not.
-            good = await client.get("/orders", headers=issuer.headers("u"))
-            assert "This part of the system" in assert_error(good, 503, 14, "UPSTREAM_UNAVAILABLE")
-            assert_error(await client.get("/orders", headers=newer.headers("u")), 401, 16, "INVALID_TOKEN")
+    async with edge_before(standin.port, tmp_path, hasty) as lone, httpx.AsyncClient(base_url=lone.url) as client:
+        # Keys that a request waited for, because it came before they did, would live for one second only.
+        await eventually(more_fetches(lone, "success", 2))
+        await standin.server.stop(None)
+        await eventually(more_fetches(lone, "failed", 10))
+        # A good token gets as far as the service; a bad one does not.
+        good = await client.get("/orders", headers=issuer.headers("u"))
+        assert "This part of the system" in assert_error(good, 503, 14, "UPSTREAM_UNAVAILABLE")
+        assert_error(await client.get("/orders", headers=newer.headers("u")), 401, 16, "INVALID_TOKEN")
 
-            standin.keys.append(newer.jwk)
-            standin.answers["ListOrders"] = says()
-            await standin.start()
+        standin.keys.append(newer.jwk)
+        standin.answers["ListOrders"] = says()
+        await standin.start()
 
-            async def back() -> bool:
-                answers = [await client.get("/orders", headers=one.headers("u")) for one in (issuer, newer)]
-                return [answer.status_code for answer in answers] == [200, 200]
+        async def back() -> bool:
+            answers = [await client.get("/orders", headers=one.headers("u")) for one in (issuer, newer)]
+            return [answer.status_code for answer in answers] == [200, 200]
 
-            await eventually(back)
+        await eventually(back)

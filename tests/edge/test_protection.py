@@ -78,7 +78,9 @@ async def test_rapid_resets_end_the_connection(keys_only: LoneEdge) -> None:
         async with asyncio.timeout(10):
             while (await connection.frame())[0] != GOAWAY:
                 pass
-    assert await stats(keys_only, "premature_resets") or await stats(keys_only, "downstream_rq_too_many_premature_resets")
+    assert await stats(keys_only, "premature_resets") or await stats(
+        keys_only, "downstream_rq_too_many_premature_resets"
+    )
 
 
 async def test_a_connection_has_a_limited_number_of_streams(standin: StandIn, tmp_path: Path, issuer: Issuer) -> None:
@@ -116,20 +118,19 @@ async def test_requests_beyond_the_limit_of_a_service_are_refused_at_once_and_st
         return so_many
 
     standin.answers |= {"CreateOrder": never, "WatchOrder": never}
-    async with edge_before(standin.port, tmp_path, few) as lone:
-        async with httpx.AsyncClient(base_url=lone.url) as client:
-            user = issuer.headers("7")
-            watching = [asyncio.create_task(client.get("/orders/1:watch", headers=user)) for _ in range(4)]
-            done, _ = await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
-            assert_error(done.pop().result(), *UNAVAILABLE)
-            await eventually(counts("WatchOrder", 3))
-            waiting = [asyncio.create_task(client.post("/orders", json={}, headers=user)) for _ in range(6)]
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            assert_error(done.pop().result(), *UNAVAILABLE)
-            await eventually(counts("CreateOrder", 5))
-            for task in (*watching, *waiting):
-                task.cancel()
-            await asyncio.gather(*watching, *waiting, return_exceptions=True)
+    async with edge_before(standin.port, tmp_path, few) as lone, httpx.AsyncClient(base_url=lone.url) as client:
+        user = issuer.headers("7")
+        watching = [asyncio.create_task(client.get("/orders/1:watch", headers=user)) for _ in range(4)]
+        done, _ = await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+        assert_error(done.pop().result(), *UNAVAILABLE)
+        await eventually(counts("WatchOrder", 3))
+        waiting = [asyncio.create_task(client.post("/orders", json={}, headers=user)) for _ in range(6)]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert_error(done.pop().result(), *UNAVAILABLE)
+        await eventually(counts("CreateOrder", 5))
+        for task in (*watching, *waiting):
+            task.cancel()
+        await asyncio.gather(*watching, *waiting, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +167,17 @@ async def test_a_write_that_broke_off_is_not_repeated(standin: StandIn, tmp_path
         return await never(b"", context)
 
     standin.answers["CreateOrder"] = arrives
-    async with Cable(standin.port) as cable, edge_before(cable.port, tmp_path) as lone:
-        async with httpx.AsyncClient(base_url=lone.url) as client:
-            asked = asyncio.create_task(client.post("/orders", json={}, headers=issuer.headers("7")))
-            await arrived.wait()
-            cable.cut()
-            # Its like is there again, for whoever would ask once more.
-            async with cable:
-                assert_error(await asked, *UNAVAILABLE)
+    async with (
+        Cable(standin.port) as cable,
+        edge_before(cable.port, tmp_path) as lone,
+        httpx.AsyncClient(base_url=lone.url) as client,
+    ):
+        asked = asyncio.create_task(client.post("/orders", json={}, headers=issuer.headers("7")))
+        await arrived.wait()
+        cable.cut()
+        # Its like is there again, for whoever would ask once more.
+        async with cable:
+            assert_error(await asked, *UNAVAILABLE)
     assert calls_of(standin, "CreateOrder") == 1
 
 
@@ -191,7 +195,9 @@ async def test_repetitions_have_a_budget(rest: httpx.AsyncClient, standin: Stand
         return await never(b"", context)
 
     standin.answers["GetOrder"] = fails_all_at_once
-    asked = [asyncio.create_task(rest.get("/orders/1", headers=issuer.headers("7"), timeout=60)) for _ in range(at_once)]
+    asked = [
+        asyncio.create_task(rest.get("/orders/1", headers=issuer.headers("7"), timeout=60)) for _ in range(at_once)
+    ]
 
     async def all_are_refused_or_repeated() -> bool:
         refused = [one for one in asked if one.done()]

@@ -114,21 +114,25 @@ async def test_healthz_and_readyz_need_no_token(edge: Edge) -> None:
 
 
 async def test_a_page_of_an_allowed_origin_may_ask_and_read(edge: Edge, alice: User) -> None:
-    preflight = await edge.rest.options(
-        "/orders",
-        headers={
-            "origin": ORIGIN,
-            "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization, content-type, idempotency-key",
-        },
-    )
-    assert preflight.status_code == 200
-    assert preflight.headers["access-control-allow-origin"] == ORIGIN
-    assert {"authorization", "idempotency-key"} <= set(preflight.headers["access-control-allow-headers"].split(", "))
+    wanted = {"authorization", "content-type", "idempotency-key", "if-match"}
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        preflight = await edge.rest.options(
+            "/orders",
+            headers={
+                "origin": ORIGIN,
+                "access-control-request-method": method,
+                "access-control-request-headers": ", ".join(wanted),
+            },
+        )
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == ORIGIN
+        assert method in preflight.headers["access-control-allow-methods"].split(", ")
+        assert wanted <= set(preflight.headers["access-control-allow-headers"].split(", "))
 
     answer = await edge.rest.get("/users/me", headers={**alice.headers, "origin": ORIGIN})
     assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert "location" in answer.headers["access-control-expose-headers"]
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert {"location", "etag", "idempotency-replayed", "retry-after", "x-request-id"} <= exposed
     refused = await edge.rest.get("/users/me", headers={"origin": ORIGIN})
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == ORIGIN, "else the page can't read why"

@@ -129,7 +129,7 @@ async def test_while_there_are_no_keys_the_answer_is_try_again_and_not_sign_in_a
     assert (await without_services.get("/healthz")).status_code == 200
 
 
-async def test_the_access_log_names_the_user_and_never_the_token(
+async def test_the_access_log_names_the_user_and_the_trace_and_never_the_token(
     keys_only: LoneEdge, issuer: Issuer, tmp_path: Path
 ) -> None:
     token = issuer.issue("user-one")
@@ -137,16 +137,20 @@ async def test_the_access_log_names_the_user_and_never_the_token(
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
         headers = {"authorization": f"Bearer {token}", "x-request-id": request_id}
         await client.get("/orders?page_token=secret-in-query", headers=headers)
+        # No traceparent, so that it is ignored here and in the services.
+        await client.get("/users/me", headers=headers | {"traceparent": "00-7"})
+        await client.get("/accounts/1", headers=headers | {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
         await client.get("/readyz")
         await client.post("/token", data={"username": "u", "password": "secret-in-body"})
     log = tmp_path / "access.log"
 
     async def written() -> bool:
-        return request_id in log.read_text()
+        return '"/token"' in log.read_text()
 
     await eventually(written)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    (line,) = [one for one in lines if one.get("request_id") == request_id]
+    line, odd, traced = (one for one in lines if one.get("request_id") == request_id)
+    assert [one["trace_id"] for one in (line, odd, traced)] == [*[request_id.replace("-", "")] * 2, "a" * 32]
     assert (line["user"], line["method"], line["path"]) == ("user-one", "GET", "/orders")
     assert line["rpc"] == "/gozon.orders.v1.OrdersService/ListOrders"
     assert line["code"] == 503

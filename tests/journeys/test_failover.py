@@ -64,7 +64,7 @@ class Client(ABC):
 
     async def _until_answered(self, write: Callable[[str], Awaitable[str]]) -> str:
         key = uuid4().hex
-        while (answer := await self._once(lambda: write(key))) is None:
+        while (answer := await self._once(lambda: write(key))) is None:  # noqa: ASYNC110 - it is the server's turn
             await asyncio.sleep(0.05)
         return answer
 
