@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -74,6 +75,7 @@ class Connection:
                 return answer
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection, if the other side did not."""
         self._writer.close()
-        await self._writer.wait_closed()
+        with suppress(OSError):
+            await self._writer.wait_closed()

@@ -105,6 +105,8 @@ class Cable:
                 if self._mark and self._mark in data:
                     self.marked.set()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def never(_request: bytes, _context: Context) -> bytes:

@@ -1,6 +1,7 @@
 """Rate limits, with the numbers that people get."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,8 +10,9 @@ import pytest
 
 from gozon.users.v1.users_pb2 import TokenRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
-from tests.edge.conftest import Issuer, LoneEdge
+from tests.edge.conftest import Issuer, LoneEdge, edge_before, manager
 from tests.edge.expect import assert_error
+from tests.edge.standin import StandIn, says
 from tests.support import reason_of, unique
 
 LIMITED = (429, 8, "RATE_LIMITED")
@@ -45,6 +47,26 @@ async def test_one_address_may_not_guess_on(keys_only: LoneEdge, path: str) -> N
         spoofed = await client.post(path, json={}, headers={"x-forwarded-for": "192.0.2.7", "x-real-ip": "192.0.2.7"})
         assert_error(spoofed, *LIMITED)
         assert (await client.get("/.well-known/jwks.json")).status_code == 200
+
+
+async def test_an_address_of_ipv6_is_all_of_its_network(standin: StandIn, tmp_path: Path) -> None:
+    def behind_a_load_balancer(edge: dict[str, Any]) -> None:
+        manager(edge)["xff_num_trusted_hops"] = 1
+
+    standin.answers["Token"] = says()
+    async with (
+        edge_before(standin.port, tmp_path, behind_a_load_balancer) as lone,
+        httpx.AsyncClient(base_url=lone.url) as client,
+    ):
+
+        async def status(address: str) -> int:
+            return (await client.post("/token", data={}, headers={"x-forwarded-for": address})).status_code
+
+        neighbours = [await status(f"2001:db8::{n:x}") for n in range(SIGN_IN_BURST + 20)]
+        assert neighbours[:SIGN_IN_BURST] == [200] * SIGN_IN_BURST
+        assert 429 in neighbours
+        assert await status("2001:db8:0:1::1") == 200
+        assert [await status(f"192.0.2.{n}") for n in range(SIGN_IN_BURST + 20)] == [200] * (SIGN_IN_BURST + 20)
 
 
 @pytest.mark.parametrize(
