@@ -16,7 +16,10 @@ ALGORITHM = "ES256"
 ISSUER = "gozon"
 AUDIENCE = "gozon"
 """Of every token; edge/envoy.yaml demands the same."""
-REFRESH_SECONDS = 60.0
+ACCESS_TOKEN_SECONDS = 900
+"""How long an access token is valid, unless Users is told otherwise."""
+REFRESH_SECONDS = 10.0
+"""So often the keys are fetched: a removed key ends the tokens that were signed with it after so long at most."""
 UNKNOWN_KEY_SECONDS = 1.0
 """A token with an unknown key id makes the keys be fetched anew, at most this often."""
 LEEWAY_SECONDS = 5
@@ -77,7 +80,7 @@ class TokenVerifier:
         return identity
 
     async def refresh_now_and_then(self) -> None:
-        """Fetches the keys every minute, for ever; a removed key ends the tokens that were signed with it."""
+        """Fetches the keys every REFRESH_SECONDS, for ever."""
         while True:
             try:
                 await self._refresh(REFRESH_SECONDS / 2)

@@ -3,9 +3,11 @@
     Error
     ├── InvalidArgument      change the request
     ├── Unauthenticated      get a (new) token
+    ├── PermissionDenied     you may not do this
     ├── NotFound             it does not exist, or not for you
     ├── AlreadyExists        it exists already
     ├── FailedPrecondition   the state of things forbids it
+    ├── Aborted              somebody else was faster: read it again
     ├── ResourceExhausted    slow down
     ├── DeadlineExceeded     it took too long; it may or may not have happened
     └── Unavailable          try again
@@ -22,10 +24,16 @@ class Error(Exception):
     reason: ClassVar[str] = "INTERNAL"
     """UPPER_SNAKE reason of the google.rpc.ErrorInfo; part of the contract."""
 
-    def __init__(self, message: str = "", *, violations: tuple[tuple[str, str], ...] = ()) -> None:
-        """`violations` are pairs of field path and what is wrong with it, for google.rpc.BadRequest."""
+    def __init__(
+        self, message: str = "", *, violations: tuple[tuple[str, str], ...] = (), retry_after: int = 0
+    ) -> None:
+        """`violations` are pairs of field path and what is wrong with it, for google.rpc.BadRequest.
+
+        `retry_after`: seconds after which the same request may succeed, for the header; 0 when nobody knows.
+        """
         self.message = message or (self.__doc__ or "").strip()
         self.violations = violations
+        self.headers = {"retry-after": str(retry_after)} if retry_after else {}
         super().__init__(self.message)
 
 
@@ -45,6 +53,12 @@ class InvalidToken(Unauthenticated):
     """The access token is invalid or has expired; get a new one with POST /token."""
 
     reason = "INVALID_TOKEN"
+
+
+class PermissionDenied(Error):
+    """You may not do this; it is for administrators."""
+
+    reason = "ADMIN_ONLY"
 
 
 class NotFound(Error):
@@ -69,6 +83,18 @@ class FailedPrecondition(Error):
     """The state of things does not allow this."""
 
     reason = "FAILED_PRECONDITION"
+
+
+class Aborted(Error):
+    """Somebody else changed it in the meantime; read it again and repeat what still makes sense."""
+
+    reason = "ABORTED"
+
+
+class StaleEtag(Aborted):
+    """It has changed since you read it (the etag is another now); read it again and repeat what still makes sense."""
+
+    reason = "STALE_ETAG"
 
 
 class ResourceExhausted(Error):
@@ -101,7 +127,7 @@ class IdempotencyKeyRequired(InvalidArgument):
     reason = "IDEMPOTENCY_KEY_REQUIRED"
 
 
-class IdempotencyKeyReused(InvalidArgument):
+class IdempotencyKeyReused(AlreadyExists):
     """This idempotency-key was used with another request; use a new key for a new intent."""
 
     reason = "IDEMPOTENCY_KEY_REUSED"

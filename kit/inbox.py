@@ -5,17 +5,17 @@ JetStream tells duplicates apart for two minutes only; the inbox does it for as 
 
 from collections.abc import Sequence
 
-from kit.bus import Message
 from kit.db import Transaction, sql
+from kit.events import Event
 from kit.ids import canonical
 
 
-async def new_ones(tx: Transaction, consumer: str, messages: Sequence[Message]) -> list[Message]:
+async def new_ones(tx: Transaction, consumer: str, messages: Sequence[Event]) -> list[Event]:
     """Marks messages as handled by `consumer` and returns those that were not before, in order, each id once.
 
     Errors: ValueError for an id that is no UUID.
     """
-    first_of: dict[str, Message] = {}
+    first_of: dict[str, Event] = {}
     for message in messages:
         first_of.setdefault(canonical(message.id), message)
     # Sorted, so that two instances with overlapping batches wait for each other instead of deadlocking.

@@ -14,8 +14,9 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from kit.batch import BUSY, EVENT_LINGER_SECONDS
-from kit.bus import Bus, Message
+from kit.bus import Bus
 from kit.db import Database, Transaction, sql
+from kit.events import Event
 from kit.ids import first_id_at
 from kit.telemetry import BATCH_SIZE
 
@@ -42,14 +43,14 @@ class Outbox:
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
         self._bus = bus
-        self._in_hand: deque[Message] = deque()
+        self._in_hand: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._stored: set[str] = set()
         self._some_stored = asyncio.Event()
         self._stopping = False
         self._drained = asyncio.Event()
 
-    async def add(self, tx: Transaction, messages: Sequence[Message]) -> None:
+    async def add(self, tx: Transaction, messages: Sequence[Event]) -> None:
         """Writes messages in `tx`; they are published once it is committed."""
         if not messages:
             return
@@ -104,7 +105,7 @@ class Outbox:
         self._wake.set()
         await self._drained.wait()
 
-    def _hand_over(self, messages: Sequence[Message]) -> None:
+    def _hand_over(self, messages: Sequence[Event]) -> None:
         if len(self._in_hand) < IN_HAND:
             self._in_hand.extend(messages)
             self._wake.set()
@@ -147,7 +148,7 @@ class Outbox:
             rows = await tx.execute(_LEFT_BEHIND, before=first_id_at(time.time() - age), limit=BATCH)
             if not rows:
                 return 0
-            messages = [Message(str(r["id"]), r["subject"], r["payload"], r["traceparent"]) for r in rows]
+            messages = [Event(str(r["id"]), r["subject"], r["payload"], r["traceparent"]) for r in rows]
             stored = await self._bus.publish(messages)
             await tx.execute(_DELETE, ids=list(stored))
         log.info("swept", messages=len(stored))

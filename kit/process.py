@@ -1,7 +1,7 @@
-"""The process of a service: settings, telemetry, and then serving or migrating."""
+"""The process of a service: settings, telemetry, and then serving, migrating or a command of its own."""
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,17 +18,33 @@ def run(
     settings_type: type[AnySettings],
     serve: Callable[[AnySettings], Coroutine[Any, Any, None]],
     folder: Path,
+    *,
+    migrated: Callable[[AnySettings], Coroutine[Any, Any, None]] | None = None,
+    commands: Mapping[str, Callable[[AnySettings, str], Coroutine[Any, Any, None]]] | None = None,
 ) -> None:
-    """Runs `python -m services.NAME`, which serves, or `… migrate`, which brings the database up to date.
+    """Runs `python -m services.NAME`, which serves, `… migrate`, which brings the database up to date, or a command.
 
-    `folder` is the service's own. Anything off (settings, words on the command line) ends the process with one line.
+    `folder` is the service's own; `migrated` follows the migrations; each of `commands` takes one word. Anything off
+    (settings, words on the command line) ends the process with one line.
     """
+    commands = commands or {}
     words = sys.argv[1:]
-    if words not in ([], ["migrate"]):
-        raise SystemExit(f"usage: python -m services.{name} [migrate]")
+    match words:
+        case [] | ["migrate"]:
+            pass
+        case [command, _] if command in commands:
+            pass
+        case _:
+            usages = ["migrate", *(f"{command} ARGUMENT" for command in commands)]
+            raise SystemExit(f"usage: python -m services.{name} [{' | '.join(usages)}]")
     settings = settings_type.load()
     telemetry.configure(name, settings.log_level, settings.log_format, 0 if words else settings.metrics_port)
-    if words:
-        migrations.upgrade(settings.database_url, folder)
-    else:
-        uvloop.run(serve(settings))
+    match words:
+        case []:
+            uvloop.run(serve(settings))
+        case ["migrate"]:
+            migrations.upgrade(settings.database_url, folder)
+            if migrated:
+                uvloop.run(migrated(settings))
+        case _:
+            uvloop.run(commands[words[0]](settings, words[1]))

@@ -12,18 +12,16 @@ import importlib
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
-import protovalidate
 import structlog
-from buf.validate import validate_pb2
 from google.protobuf import any_pb2, symbol_database
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -33,8 +31,10 @@ from prometheus_client import Counter, Histogram
 
 import gozon
 from kit import errors
+from kit.access import Rule
 from kit.auth import Identity, TokenVerifier
 from kit.telemetry import continue_trace, trace_id, traceparent
+from kit.validation import validator_of
 
 DEADLINE_SECONDS = 10.0
 """The longest a unary call may take; a client's own deadline may be shorter. Less than the edge waits."""
@@ -47,9 +47,11 @@ MAX_KEY_LENGTH = 128
 STATUS: dict[type[errors.Error], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
@@ -80,11 +82,32 @@ class Call:
         assert self.identity is not None
         return self.identity
 
+    @property
+    def if_match(self) -> str:
+        """The etag in the header if-match; empty when there is none, or any will do."""
+        # RFC 9110 section 8.8.3: quoted; a weak one is as good, there being one representation of each state.
+        return self.metadata.get("if-match", "").removeprefix("W/").strip('"').removeprefix("*")
+
+    @property
+    def _over_rest(self) -> bool:
+        """Whether the edge made this call of a REST request; a gRPC client has no use for what is HTTP's."""
+        return "x-envoy-original-path" in self.metadata
+
     def created(self, location: str) -> None:
-        """Makes the answer over REST a 201 with `location`; a gRPC client has no use for it and is not sent it."""
-        if "x-envoy-original-path" in self.metadata:
+        """Makes the answer over REST a 201 with `location`."""
+        if self._over_rest:
             self.response_headers["x-http-code"] = "201"
             self.response_headers["location"] = location
+
+    def no_content(self) -> None:
+        """Makes the answer over REST a 204 without a body."""
+        if self._over_rest:
+            self.response_headers["x-http-code"] = "204"
+
+    def etag(self, etag: str) -> None:
+        """Adds the header ETag to the answer over REST."""
+        if self._over_rest:
+            self.response_headers["etag"] = f'"{etag}"'
 
     def replayed(self) -> None:
         """Says that the answer is the one an earlier request with this idempotency-key got."""
@@ -93,11 +116,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service of the contract, the object that implements it, and its methods that need no token."""
+    """A service of the contract, the object that implements it, and who may call which of its methods."""
 
     descriptor: ServiceDescriptor
     api: object
-    without_token: frozenset[str] = frozenset()
+    rules: Mapping[str, Rule]
 
 
 async def serve(
@@ -205,9 +228,11 @@ def _all_services() -> list[str]:
 
 def _handlers(service: Service, verifier: TokenVerifier) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+    if odd := service.rules.keys() ^ set(service.descriptor.methods_by_name):
+        raise SystemExit(f"{service.descriptor.full_name}: RULES and RPCs differ in {', '.join(sorted(odd))}")
     for method in service.descriptor.methods:
         implementation = getattr(service.api, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
-        endpoint = _Endpoint(method, implementation, None if method.name in service.without_token else verifier)
+        endpoint = _Endpoint(method, implementation, service.rules[method.name], verifier)
         # Bytes in, bytes out: what can't be parsed must be INVALID_ARGUMENT, and grpc would say INTERNAL.
         if method.server_streaming:
             handlers[method.name] = grpc.unary_stream_rpc_method_handler(endpoint.stream)
@@ -220,12 +245,17 @@ class _Endpoint:
     """One RPC, between grpc.aio and the api class."""
 
     def __init__(
-        self, method: MethodDescriptor, implementation: Callable[[Any, Call], Any], verifier: TokenVerifier | None
+        self,
+        method: MethodDescriptor,
+        implementation: Callable[[Any, Call], Any],
+        rule: Rule,
+        verifier: TokenVerifier,
     ) -> None:
         self._name = method.full_name
-        self._max_items = _max_items(method.input_type)
+        self._validate = validator_of(method.input_type)
         self._request_type = symbol_database.Default().GetSymbol(method.input_type.full_name)
         self._implementation = implementation
+        self._rule = rule
         self._verifier = verifier
         self._seconds = SECONDS.labels(self._name)
         self._ok = CALLS.labels(self._name, "OK")
@@ -235,7 +265,7 @@ class _Endpoint:
         try:
             async with asyncio.timeout(_seconds_left(context)):
                 call = await self._call(context)
-                response: Message = await self._implementation(self._parse(data), call)
+                response: Message = await self._implementation(self._request(data, call), call)
             if call.response_headers:
                 await context.send_initial_metadata(tuple(call.response_headers.items()))
             self._ok.inc()
@@ -249,7 +279,7 @@ class _Endpoint:
     async def stream(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
         try:
             call = await self._call(context)
-            responses: AsyncGenerator[Message, None] = self._implementation(self._parse(data), call)
+            responses: AsyncGenerator[Message, None] = self._implementation(self._request(data, call), call)
             # A client that leaves must end the method at once, not when its generator is collected.
             async with aclosing(responses):
                 async for response in responses:
@@ -262,11 +292,18 @@ class _Endpoint:
         received = context.invocation_metadata() or ()
         metadata = {name: value for name, value in received if isinstance(value, str)}
         traceparent.set(continue_trace(metadata.get("traceparent", ""), metadata.get("x-request-id", "")))
-        identity = await self._verifier.verify(metadata.get("authorization", "")) if self._verifier else None
+        needs_token = self._rule.needs_token
+        identity = await self._verifier.verify(metadata.get("authorization", "")) if needs_token else None
         key = metadata.get("idempotency-key", "")
         if len(key) > MAX_KEY_LENGTH or not (key.isascii() and key.isprintable()):
             raise errors.InvalidArgument(f"The header idempotency-key is at most {MAX_KEY_LENGTH} ASCII characters.")
         return Call(identity, metadata, key)
+
+    def _request(self, data: bytes, call: Call) -> Message:
+        request = self._parse(data)
+        if call.identity is not None:
+            self._rule.check(call.identity, request)
+        return request
 
     def _parse(self, data: bytes) -> Message:
         request: Message = self._request_type()
@@ -274,14 +311,7 @@ class _Endpoint:
             request.ParseFromString(data)
         except DecodeError as error:
             raise errors.InvalidArgument("The request is not a valid message: check types and UTF-8.") from error
-        for name, limit in self._max_items:
-            # Before the validator, which would look into each of a hundred thousand items first.
-            if len(getattr(request, name)) > limit:
-                raise errors.InvalidArgument(violations=((name, f"must contain no more than {limit} item(s)"),))
-        if b"\0" in data and (name := _field_with_nul(request)):
-            raise errors.InvalidArgument(violations=((name, "must not contain a NUL character"),))
-        if violations := _VALIDATOR.collect_violations(request):
-            raise errors.InvalidArgument(violations=tuple((_path(v.proto), v.proto.message) for v in violations))
+        self._validate(request, data)
         return request
 
     async def _abort(self, error: Exception, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
@@ -300,7 +330,8 @@ class _Endpoint:
             error = errors.Error(f"Something went wrong on our side; quote {number} when you report it.")
         CALLS.labels(self._name, code.name).inc()
         status = _status(error, code)
-        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        details = ("grpc-status-details-bin", status.SerializeToString())
+        await context.abort(code, status.message, (details, *error.headers.items()))
 
 
 def _seconds_left(context: grpc.aio.ServicerContext[bytes, bytes]) -> float:
@@ -330,38 +361,3 @@ def _status(error: errors.Error, code: grpc.StatusCode) -> status_pb2.Status:
         details.Pack(bad_request)
         status.details.append(details)
     return status
-
-
-_VALIDATOR = protovalidate.Validator()
-
-
-def _path(violation: Any) -> str:
-    """Returns the path of a violation's field as JSON writes it: items[2].price."""
-    path = ""
-    for element in violation.field.elements if violation.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        if element.subscript is not None:
-            path += f"[{element.subscript.value}]"
-    return path
-
-
-def _max_items(message: Descriptor) -> list[tuple[str, int]]:
-    """Returns the message's repeated fields that have a largest number of items, and that number."""
-    limits = []
-    for field_descriptor in message.fields:
-        extensions: Any = field_descriptor.GetOptions().Extensions
-        rules = extensions[validate_pb2.field]
-        if rules.repeated.HasField("max_items"):
-            limits.append((field_descriptor.name, int(rules.repeated.max_items)))
-    return limits
-
-
-def _field_with_nul(message: Message) -> str:
-    """Returns the name of a string field that contains NUL, which PostgreSQL can't store; empty when there is none."""
-    for descriptor, value in message.ListFields():
-        for one in value if descriptor.is_repeated else (value,):
-            if descriptor.type == FieldDescriptor.TYPE_STRING and "\0" in one:
-                return descriptor.name
-            if descriptor.type == FieldDescriptor.TYPE_MESSAGE and (name := _field_with_nul(one)):
-                return f"{descriptor.name}.{name}"
-    return ""

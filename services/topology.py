@@ -1,6 +1,7 @@
 """The subjects, streams and durable consumers of the system, all of them, in one place."""
 
-from kit.bus import Consumer, Stream
+from kit.bus import Stream
+from kit.consumption import Consumer
 
 ORDER_CREATED = "orders.created"
 ORDER_PAID = "orders.paid"

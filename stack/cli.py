@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,11 @@ HomeOption = Annotated[
         "--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default="the checkout's .gozon"
     ),
 ]
+admin_commands = typer.Typer(help="Who is an administrator.", no_args_is_help=True)
+key_commands = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True)
+app.add_typer(admin_commands, name="admin")
+app.add_typer(key_commands, name="keys")
+EmailArgument = Annotated[str, typer.Argument(help="Email of somebody who has registered.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
 
 
@@ -262,6 +268,68 @@ def reset(
     control.down(place)
     shutil.rmtree(place.path)
     screen.out.print(f"{place.path} is deleted.")
+
+
+@admin_commands.command()
+def grant(email: EmailArgument, home: HomeOption = DEFAULT_HOME) -> None:
+    """Makes a user an administrator, from the user's next access token on."""
+    _set_admin(home, email, admin=True)
+
+
+@admin_commands.command()
+def revoke(email: EmailArgument, home: HomeOption = DEFAULT_HOME) -> None:
+    """Makes an administrator an ordinary user, at the latest when the present access token expires (15 minutes)."""
+    _set_admin(home, email, admin=False)
+
+
+def _set_admin(home: Path, email: str, *, admin: bool) -> None:
+    if problem := control.set_admin(_running(_place(home)), email, admin=admin):
+        raise HomeError(problem)
+    screen.out.print(f"{email} is {'an administrator' if admin else 'an ordinary user'} now.", markup=False)
+
+
+@key_commands.command("list")
+def list_keys(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Shows the keys: which signs, which are still to come, which are only there for tokens that are still valid."""
+    from stack import keys as keys_module  # noqa: PLC0415 - cryptography is slow to import
+
+    found = keys_module.list_keys(_place(home))
+    if as_json:
+        print(json.dumps([asdict(key) for key in found], indent=2, default=str))
+    else:
+        screen.key_table(found)
+
+
+@key_commands.command()
+def rotate(
+    home: HomeOption = DEFAULT_HOME,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="A key has leaked: sign with the new key at once and remove all others. All access tokens end, "
+            "within 10 s; for as long the edge may refuse new ones too. Refresh tokens stay.",
+        ),
+    ] = False,
+) -> None:
+    """Replaces the key that signs, with no interruption and no restart.
+
+    The new key is published now and signs in half a minute, when everybody knows it; the old one stays published until
+    its last token has expired, and is removed by the next `rotate`. Waiting for it may be interrupted.
+    """
+    from stack import keys as keys_module  # noqa: PLC0415 - cryptography is slow to import
+
+    place = _place(home)
+    new, removed = keys_module.rotate(place, at_once=now)
+    for kid in removed:
+        screen.out.print(f"Key {kid} is removed.")
+    screen.out.print(f"Key {new.kid} is published and signs from {new.signs_from:%H:%M:%S} UTC.")
+    with screen.out.status("Waiting for it (Ctrl-C stops the waiting only)"):
+        try:
+            time.sleep(max(0.0, (new.signs_from - datetime.now(UTC)).total_seconds()))
+        except KeyboardInterrupt:
+            return
+    screen.out.print("It signs.")
 
 
 def _running(home: Home) -> Stack:

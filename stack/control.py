@@ -15,7 +15,7 @@ from stack.config import Config, ConfigError, Options, choose, port_is_free
 from stack.home import Home, Stack
 from stack.logs import tail
 from stack.probes import ask
-from stack.processes import migration, processes
+from stack.processes import migration, processes, service_command
 
 POLL_SECONDS = 0.03
 # Longer than any process takes to stop.
@@ -113,6 +113,13 @@ def migrate(stack: Stack, service: str) -> bool:
     """Runs the migrations of a service on the terminal; says whether they succeeded."""
     command, env = migration(stack, service)
     return subprocess.run(command, env=env, check=False).returncode == 0  # noqa: S603 - our own program
+
+
+def set_admin(stack: Stack, email: str, *, admin: bool) -> str:
+    """Makes a user an administrator, or an ordinary user again; returns what went wrong, empty when nothing did."""
+    command, env = service_command(stack, "users", "grant-admin" if admin else "revoke-admin", email)
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)  # noqa: S603 - our own program
+    return done.stderr.strip() if done.returncode else ""
 
 
 def _start(home: Home, progress: Progress) -> None:

@@ -123,7 +123,13 @@ def _permissions(home: Home) -> Finding:
 
 
 def _private(home: Home) -> list[Path]:
-    return [home.path, home.path / "secrets.json", home.signing_key, home.nats_config, home.valkey_config]
+    return [
+        home.path,
+        home.path / "secrets.json",
+        *home.signing_keys.glob("*.pem"),
+        home.nats_config,
+        home.valkey_config,
+    ]
 
 
 def _leftovers(home: Home) -> Finding:

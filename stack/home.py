@@ -7,12 +7,15 @@ import secrets
 import shlex
 import tempfile
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from stack.config import DEFAULT_PORTS, SERVICES, Config
 from stack.proc import start_ticks
 
+ADMIN_EMAIL = "admin@gozon.local"
+"""Who the first administrator is."""
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_HOME = CHECKOUT / ".gozon"
 
@@ -31,6 +34,7 @@ class Secrets:
     payments: str
     nats: str
     valkey: str
+    admin: str
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ class Home:
         return self.path / "postgres"
 
     @property
-    def signing_key(self) -> Path:
-        """The private key (PEM, EC P-256) that signs access tokens."""
-        return self.path / "signing-key.pem"
+    def signing_keys(self) -> Path:
+        """Folder of the private keys that sign access tokens (see kit/keys.py)."""
+        return self.path / "keys"
 
     @property
     def envoy_config(self) -> Path:
@@ -81,7 +85,7 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def secrets(self) -> Secrets:
-        """Reads the passwords, creating those that are missing, and the signing key.
+        """Reads the passwords, creating those that are missing, and the first signing key.
 
         All are missing the first time, that of a new service after an upgrade. Raises HomeError when data exists whose
         passwords are gone.
@@ -94,9 +98,16 @@ class Home:
         if missing := {name: secrets.token_urlsafe(24) for name in names if name not in stored}:
             stored |= missing
             write_private(file, json.dumps(stored, indent=2))
-        if not self.signing_key.exists():
-            write_private(self.signing_key, _new_signing_key())
+        if not self.signing_keys.exists():
+            self._make_first_key()
         return Secrets(**{name: stored[name] for name in names})
+
+    def _make_first_key(self) -> None:
+        # Imported here, because it takes longer than all the rest and is needed once.
+        from kit import keys  # noqa: PLC0415
+
+        self.signing_keys.mkdir(mode=0o700)
+        keys.add(self.signing_keys, datetime.now(UTC))
 
     def config(self) -> Config | None:
         """What the last `gozon up` chose; None before the first."""
@@ -236,12 +247,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return data
-
-
-def _new_signing_key() -> str:
-    # Imported here, because it takes longer than all the rest and is needed once.
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: PLC0415
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from stack import binaries, probes
 from stack.config import SERVICES
-from stack.home import Stack
+from stack.home import ADMIN_EMAIL, Stack
 
 
 class Stage(IntEnum):
@@ -119,7 +119,7 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
         "GOZON_LOG_FORMAT": "console",
     }
     if service == "users":
-        env["GOZON_SIGNING_KEY_FILE"] = str(stack.home.signing_key)
+        env["GOZON_SIGNING_KEYS"] = str(stack.home.signing_keys)
     else:
         env["GOZON_NATS_URL"] = stack.nats_url
         env["GOZON_USERS_TARGET"] = _users_target(stack)
@@ -130,9 +130,17 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
 
 def migration(stack: Stack, service: str) -> tuple[list[str], dict[str, str]]:
     """Command and environment that bring a service's database up to date, beside a running instance too."""
+    command, env = service_command(stack, service, "migrate")
+    if service == "users":
+        env |= {"GOZON_ADMIN_EMAIL": ADMIN_EMAIL, "GOZON_ADMIN_PASSWORD": stack.secrets.admin}
+    return [*binaries.dying_with_parent("KILL"), *command], env
+
+
+def service_command(stack: Stack, service: str, *words: str) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of a command of a service, beside a running instance."""
     # Without a metrics port, which the instance has.
-    env = service_env(stack, service, service) | {"GOZON_METRICS_PORT": "0"}
-    return [*binaries.dying_with_parent("KILL"), *binaries.service(service), "migrate"], environment(env)
+    env = service_env(stack, service, service) | {"GOZON_METRICS_PORT": "0", "GOZON_LOG_LEVEL": "warning"}
+    return [*binaries.service(service), *words], environment(env)
 
 
 def _users_target(stack: Stack) -> str:

@@ -17,11 +17,12 @@ from rich.text import Text
 from stack.config import Config
 from stack.control import Status
 from stack.doctor import Finding
-from stack.home import Home
+from stack.home import ADMIN_EMAIL, Home
 
 if TYPE_CHECKING:
     from stack.check import Report
     from stack.demo import Result, Step
+    from stack.keys import Key
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -64,6 +65,8 @@ def card(home: Home, config: Config, seconds: float) -> None:
     edge = f"http://127.0.0.1:{config.ports['edge']}"
     lines = Table.grid(padding=(0, 2))
     lines.add_row("REST and gRPC", f"[bold]{edge}[/]")
+    lines.add_row("Administrator", ADMIN_EMAIL)
+    lines.add_row("… password", escape(home.secrets().admin))
     lines.add_row("Envoy admin", f"http://127.0.0.1:{config.ports['envoy-admin']}")
     lines.add_row("NATS monitor", f"http://127.0.0.1:{config.ports['nats-monitor']}")
     lines.add_row("Data, logs, secrets", str(home.path))
@@ -141,6 +144,14 @@ def check_report(report: Report) -> None:
             out.print(f"\n[red]{result.rule}[/]: {result.broken} rows, the first {len(result.rows)}:")
             for row in result.rows:
                 out.print(json.dumps(row, default=str), markup=False, soft_wrap=True)
+
+
+def key_table(found: list[Key]) -> None:
+    """Shows the signing keys."""
+    table = Table("key id", "signs from (UTC)", "state", title="Keys of access tokens", title_justify="left")
+    for key in found:
+        table.add_row(key.kid, f"{key.signs_from:%Y-%m-%d %H:%M:%S}", key.state)
+    out.print(table)
 
 
 def doctor_table(findings: list[Finding]) -> None:

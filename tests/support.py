@@ -30,8 +30,9 @@ from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
-from kit.bus import Bus, Message
+from kit.bus import Bus
 from kit.db import Database, Statement, sql
+from kit.events import Event
 from stack import binaries, config
 
 T = TypeVar("T")
@@ -255,11 +256,11 @@ async def count(database: Database, table: str) -> int:
     return int(row["rows"]) if row else 0
 
 
-async def outbox_of(database: Database) -> list[Message]:
+async def outbox_of(database: Database) -> list[Event]:
     """Returns what waits in an outbox, oldest first."""
     async with database.autocommit() as connection:
         rows = await connection.execute(sql("SELECT id, subject, payload, traceparent FROM outbox ORDER BY id"))
-        return [Message(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
+        return [Event(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
 
 
 async def scanned_whole(database: Database, statement: Statement, **parameters: Any) -> set[str]:

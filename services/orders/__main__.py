@@ -14,7 +14,7 @@ from kit.db import Database
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
-from services.orders.api import OrdersApi
+from services.orders.api import RULES, OrdersApi
 from services.orders.consumer import consume
 from services.orders.service import OrderService
 from services.orders.watch import Watchers
@@ -46,7 +46,7 @@ async def serve(settings: OrdersSettings) -> None:
 
     await rpc.serve(
         settings.listen,
-        [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service))],
+        [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES)],
         verifier,
         ready=database.ping,
         background=[service.batcher.run, outbox.run, partial(consume, bus, service), service.ask_again_now_and_then],

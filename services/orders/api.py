@@ -12,12 +12,19 @@ from gozon.orders.v1.orders_pb2 import (
     Order,
     WatchOrderRequest,
 )
-from kit import idempotency
+from kit import access, idempotency
 from kit.errors import InvalidPageToken, UserNotFound
 from kit.ids import canonical
 from kit.rpc import Call
 from services.orders.service import OrderService
 
+RULES = {
+    "CreateOrder": access.OWN,
+    "GetOrder": access.BY_ROW,
+    "ListOrders": access.OWN,
+    "ListUserOrders": access.owner("user_id", UserNotFound),
+    "WatchOrder": access.BY_ROW,
+}
 DEFAULT_PAGE_SIZE = 20
 NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -47,8 +54,6 @@ class OrdersApi:
 
     async def list_user_orders(self, request: ListUserOrdersRequest, call: Call) -> ListOrdersResponse:
         user_id = canonical(request.user_id)
-        if not call.caller.may_act_for(user_id):
-            raise UserNotFound
         return await self._page(user_id, request.status, request.page_token, request.page_size)
 
     def watch_order(self, request: WatchOrderRequest, call: Call) -> AsyncGenerator[Order, None]:

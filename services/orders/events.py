@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gozon.orders.v1.events_pb2 import OrderCanceled, OrderCreated, OrderPaid
 from gozon.orders.v1.orders_pb2 import Order
 from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
-from kit.bus import Message
+from kit.events import Event
 from kit.ids import new_id
 from services.orders.domain import CANCELED, PAID
 from services.topology import ORDER_CANCELED, ORDER_CREATED, ORDER_PAID, PAYMENT_FAILED, PAYMENT_SUCCEEDED
@@ -25,7 +25,7 @@ class Settlement:
     traceparent: str
 
 
-def order_created(order: Order, traceparent: str) -> Message:
+def order_created(order: Order, traceparent: str) -> Event:
     """Asks for the payment of an order."""
     event = OrderCreated(
         order_id=order.id,
@@ -34,29 +34,29 @@ def order_created(order: Order, traceparent: str) -> Message:
         currency=order.currency,
         created_at=order.created_at,
     )
-    return Message(new_id(), ORDER_CREATED, event.SerializeToString(), traceparent)
+    return Event(new_id(), ORDER_CREATED, event.SerializeToString(), traceparent)
 
 
-def order_settled(order: Order, traceparent: str) -> Message:
+def order_settled(order: Order, traceparent: str) -> Event:
     """Tells that an order is PAID or CANCELED."""
     if order.status == Order.PAID:
-        return Message(new_id(), ORDER_PAID, OrderPaid(order=order).SerializeToString(), traceparent)
-    return Message(new_id(), ORDER_CANCELED, OrderCanceled(order=order).SerializeToString(), traceparent)
+        return Event(new_id(), ORDER_PAID, OrderPaid(order=order).SerializeToString(), traceparent)
+    return Event(new_id(), ORDER_CANCELED, OrderCanceled(order=order).SerializeToString(), traceparent)
 
 
-def settled_order(message: Message) -> Order:
+def settled_order(message: Event) -> Order:
     """Returns the order that one of the events SETTLED is about."""
     if message.subject == ORDER_PAID:
         return OrderPaid.FromString(message.payload).order
     return OrderCanceled.FromString(message.payload).order
 
 
-def settlements(messages: Iterable[Message]) -> list[Settlement]:
+def settlements(messages: Iterable[Event]) -> list[Settlement]:
     """Reads events of Payments. Errors: DecodeError or ValueError for a message that is not one."""
     return [_settlement(message) for message in messages]
 
 
-def _settlement(message: Message) -> Settlement:
+def _settlement(message: Event) -> Settlement:
     if message.subject == PAYMENT_SUCCEEDED:
         succeeded = PaymentSucceeded.FromString(message.payload)
         return Settlement(succeeded.user_id, succeeded.order_id, PAID, "", message.traceparent)

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from gozon.orders.v1.orders_pb2 import Order
-from kit.bus import Bus, Message
+from kit.bus import Bus
 from kit.errors import ResourceExhausted
+from kit.events import Event
 from services.orders.events import SETTLED, settled_order
 
 PER_USER = 100
@@ -59,7 +60,7 @@ class Watchers:
                     await self._unsubscribe()
                     self._unsubscribe = None
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: Event) -> None:
         order = settled_order(message)
         for queue in self._queues.get(order.id, ()):
             queue.put_nowait(order)

@@ -11,7 +11,7 @@ from kit.db import Database
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
-from services.payments.api import PaymentsApi
+from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
 from services.payments.service import PaymentService
 from services.topology import CONSUMERS, STREAMS
@@ -37,7 +37,7 @@ async def serve(settings: PaymentsSettings) -> None:
 
     await rpc.serve(
         settings.listen,
-        [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service))],
+        [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES)],
         verifier,
         ready=database.ping,
         background=[outbox.run, partial(consume, bus, service)],

@@ -1,12 +1,18 @@
 """The RPCs of Payments."""
 
 from gozon.payments.v1.payments_pb2 import Account, DepositRequest, GetAccountRequest, OpenAccountRequest
-from kit import idempotency
+from kit import access, idempotency
 from kit.errors import IdempotencyKeyRequired, UserNotFound
 from kit.ids import canonical
 from kit.rpc import Call
 from services.payments.domain import AccountNotFound
 from services.payments.service import PaymentService
+
+RULES = {
+    "OpenAccount": access.owner("user_id", UserNotFound),
+    "GetAccount": access.owner("user_id", AccountNotFound),
+    "Deposit": access.owner("user_id", AccountNotFound),
+}
 
 
 class PaymentsApi:
@@ -17,22 +23,15 @@ class PaymentsApi:
 
     async def open_account(self, request: OpenAccountRequest, call: Call) -> Account:
         user_id = canonical(request.user_id)
-        if not call.caller.may_act_for(user_id):
-            raise UserNotFound
         account = await self._service.open_account(user_id, request.currency)
         call.created(f"/accounts/{user_id}")
         return account
 
     async def get_account(self, request: GetAccountRequest, call: Call) -> Account:
-        user_id = canonical(request.user_id)
-        if not call.caller.may_act_for(user_id):
-            raise AccountNotFound
-        return await self._service.get_account(user_id)
+        return await self._service.get_account(canonical(request.user_id))
 
     async def deposit(self, request: DepositRequest, call: Call) -> Account:
         request.user_id = canonical(request.user_id)
-        if not call.caller.may_act_for(request.user_id):
-            raise AccountNotFound
         if not call.idempotency_key:
             raise IdempotencyKeyRequired
         key = idempotency.key_of(call.caller.user_id, "Deposit", call.idempotency_key, request)

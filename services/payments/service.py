@@ -8,8 +8,8 @@ import structlog
 
 from gozon.payments.v1.payments_pb2 import Account, DepositRequest
 from kit import idempotency, inbox
-from kit.bus import Message
 from kit.db import Database, Transaction, atomic
+from kit.events import Event
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import trace_id
@@ -77,7 +77,7 @@ class PaymentService:
         return Deposited(account, replayed=False)
 
     @atomic
-    async def charge(self, messages: Sequence[Message]) -> None:
+    async def charge(self, messages: Sequence[Event]) -> None:
         """Takes the money for the orders that the events `orders.created` are about, or decides that it can't be taken.
 
         An order is decided about once. When it is asked for again, in a new message, the answer is told again.

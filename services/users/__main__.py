@@ -1,15 +1,17 @@
 """The process of Users: `python -m services.users` serves, `… migrate` brings the database up to date."""
 
+import sys
+from functools import partial
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from gozon.users.v1 import users_pb2
 from kit import process, rpc
-from kit.auth import TokenVerifier
+from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
-from services.users.api import WITHOUT_TOKEN, UsersApi
+from services.users.api import RULES, UsersApi
 from services.users.service import UserService
 from services.users.tokens import TokenIssuer
 
@@ -17,26 +19,61 @@ from services.users.tokens import TokenIssuer
 class UsersSettings(Settings):
     """Settings of Users."""
 
-    signing_key_file: Path
-    """EC private key on P-256, PEM."""
-    access_token_seconds: int = Field(default=900, gt=0, le=24 * 3600)
+    signing_keys: Path
+    """Folder of the private keys that sign access tokens; see kit/keys.py."""
+    access_token_seconds: int = Field(default=ACCESS_TOKEN_SECONDS, gt=0, le=24 * 3600)
     """How long an access token is valid."""
+    admin_email: str = ""
+    """Whom `migrate` makes the first administrator when there is none; empty: nobody."""
+    admin_password: SecretStr = SecretStr("")
+    """The password of the first administrator."""
 
 
 async def serve(settings: UsersSettings) -> None:
     """Serves until told to stop."""
-    issuer = TokenIssuer(settings.signing_key_file, settings.access_token_seconds)
+    issuer = TokenIssuer(settings.signing_keys, settings.access_token_seconds)
 
     async def own_keys() -> list[dict[str, str]]:
-        return [issuer.jwk]
+        return issuer.jwks()
 
     database = Database(settings.database_url)
-    service = rpc.Service(
-        users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(UserService(database), issuer), WITHOUT_TOKEN
+    service = UserService(database)
+    await rpc.serve(
+        settings.listen,
+        [rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(service, issuer), RULES)],
+        TokenVerifier(own_keys),
+        ready=database.ping,
+        background=[service.clean_now_and_then],
+        drain=[database.close],
     )
-    verifier = TokenVerifier(own_keys)
-    await rpc.serve(settings.listen, [service], verifier, ready=database.ping, drain=[database.close])
+
+
+async def migrated(settings: UsersSettings) -> None:
+    """Makes the first administrator."""
+    if settings.admin_email:
+        database = Database(settings.database_url)
+        await UserService(database).create_first_admin(settings.admin_email, settings.admin_password.get_secret_value())
+        await database.close()
+
+
+async def set_admin(settings: UsersSettings, email: str, *, admin: bool) -> None:
+    """Makes a user an administrator, or an ordinary user again."""
+    database = Database(settings.database_url)
+    known = await UserService(database).set_admin(email, admin=admin)
+    await database.close()
+    if not known:
+        sys.exit(f"nobody has registered as {email}")
 
 
 if __name__ == "__main__":
-    process.run("users", UsersSettings, serve, Path(__file__).parent)
+    process.run(
+        "users",
+        UsersSettings,
+        serve,
+        Path(__file__).parent,
+        migrated=migrated,
+        commands={
+            "grant-admin": partial(set_admin, admin=True),
+            "revoke-admin": partial(set_admin, admin=False),
+        },
+    )

@@ -1,5 +1,7 @@
 """SQL of Users."""
 
+from datetime import datetime
+
 from kit.db import Connection, Row, Transaction, sql
 from services.users.domain import User
 
@@ -28,20 +30,164 @@ async def by_id(connection: Connection, user_id: str) -> User | None:
     return _user(await connection.one_or_none(_BY_ID, user_id=user_id))
 
 
+async def any_with_role(connection: Connection, role: str) -> bool:
+    """Says whether there is a user with this role."""
+    return await connection.one_or_none(_ANY_WITH_ROLE, role=role) is not None
+
+
+async def set_username(tx: Transaction, user_id: str, username: str, version: int | None) -> User | None:
+    """Changes a user's name; returns None when the version, if one is given, is another now."""
+    return _user(await tx.one_or_none(_SET_USERNAME, user_id=user_id, username=username, version=version))
+
+
+async def set_password(tx: Transaction, user_id: str, old_hash: str, new_hash: str) -> bool:
+    """Changes a user's password, unless it was changed in the meantime."""
+    return await tx.one_or_none(_SET_PASSWORD, user_id=user_id, old_hash=old_hash, new_hash=new_hash) is not None
+
+
+async def set_roles(tx: Transaction, email: str, roles: list[str]) -> User | None:
+    """Gives a user other roles; returns None when there is none with this email."""
+    return _user(await tx.one_or_none(_SET_ROLES, email=email, roles=roles))
+
+
+async def last_attempt(tx: Transaction, email_hash: bytes) -> tuple[int, datetime] | None:
+    """Locks the count of an email until `tx` ends; returns how many failed in a row, and when the last one began."""
+    row = await tx.one_or_none(_LAST_ATTEMPT, email_hash=email_hash)
+    return (row["failures"], row["last_at"]) if row else None
+
+
+async def begin_attempt(tx: Transaction, email_hash: bytes, now: datetime, forgotten_before: datetime) -> None:
+    """Counts an attempt to sign in, as failed until it is forgotten."""
+    await tx.execute(_BEGIN_ATTEMPT, email_hash=email_hash, now=now, forgotten_before=forgotten_before)
+
+
+async def forget_attempts(connection: Connection, email_hash: bytes) -> None:
+    """Begins the count anew."""
+    await connection.execute(_FORGET_ATTEMPTS, email_hash=email_hash)
+
+
+async def begin_sign_in(tx: Transaction, user: User, token_hash: bytes, sign_in_id: str, expires_at: datetime) -> bool:
+    """Adds the first refresh token of a sign-in; returns False when the password was changed in the meantime."""
+    row = await tx.one_or_none(
+        _BEGIN_SIGN_IN,
+        user_id=user.id,
+        password_hash=user.password_hash,
+        token_hash=token_hash,
+        sign_in_id=sign_in_id,
+        expires_at=expires_at,
+    )
+    return row is not None
+
+
+async def lock_owner(tx: Transaction, token_hash: bytes) -> User | None:
+    """Returns whose refresh token this is; what else would change that user's sign-ins waits until `tx` ends."""
+    return _user(await tx.one_or_none(_LOCK_OWNER, token_hash=token_hash))
+
+
+async def exchange(tx: Transaction, token_hash: bytes, next_hash: bytes, now: datetime) -> bool:
+    """Marks a refresh token as used and adds the next; returns False when it was used before, or is too old."""
+    return await tx.one_or_none(_EXCHANGE, token_hash=token_hash, next_hash=next_hash, now=now) is not None
+
+
+async def end_sign_in(tx: Transaction, token_hash: bytes) -> None:
+    """Deletes all refresh tokens of the sign-in that this one is of."""
+    await tx.execute(_END_SIGN_IN, token_hash=token_hash)
+
+
+async def end_sign_ins(tx: Transaction, user_id: str) -> None:
+    """Deletes all refresh tokens of a user."""
+    await tx.execute(_END_SIGN_INS, user_id=user_id)
+
+
+async def clean(connection: Connection, now: datetime, forgotten_before: datetime, limit: int) -> int:
+    """Deletes at most `limit` expired tokens and as many old attempts; returns how many."""
+    tokens = await connection.execute(_CLEAN_TOKENS, now=now, limit=limit)
+    attempts = await connection.execute(_CLEAN_ATTEMPTS, forgotten_before=forgotten_before, limit=limit)
+    return len(tokens) + len(attempts)
+
+
 def _user(row: Row | None) -> User | None:
     if row is None:
         return None
     return User(
-        str(row["id"]), row["email"], row["username"], row["password_hash"], tuple(row["roles"]), row["created_at"]
+        str(row["id"]),
+        row["email"],
+        row["username"],
+        row["password_hash"],
+        tuple(row["roles"]),
+        row["created_at"],
+        row["version"],
     )
 
 
+_COLUMNS = """users.id, users.email, users.username, users.password_hash, users.roles, users.created_at,
+    users.version"""
 _INSERT = sql("""
     INSERT INTO users (id, email, username, password_hash, roles, created_at)
     VALUES (:id::uuid, :email::text, :username::text, :password_hash::text, :roles::text[],
             :created_at::timestamptz)
     ON CONFLICT (email) DO NOTHING RETURNING id
 """)
-_COLUMNS = "SELECT id, email, username, password_hash, roles, created_at FROM users"
-_BY_EMAIL = sql(f"{_COLUMNS} WHERE email = :email::text")
-_BY_ID = sql(f"{_COLUMNS} WHERE id = :user_id::uuid")
+_BY_EMAIL = sql(f"SELECT {_COLUMNS} FROM users WHERE email = :email::text")
+_BY_ID = sql(f"SELECT {_COLUMNS} FROM users WHERE id = :user_id::uuid")
+_ANY_WITH_ROLE = sql("SELECT id FROM users WHERE :role::text = ANY(roles) LIMIT 1")
+_SET_USERNAME = sql(f"""
+    UPDATE users SET username = :username::text, version = version + 1
+    WHERE id = :user_id::uuid AND (:version::bigint IS NULL OR version = :version::bigint)
+    RETURNING {_COLUMNS}
+""")
+_SET_PASSWORD = sql("""
+    UPDATE users SET password_hash = :new_hash::text
+    WHERE id = :user_id::uuid AND password_hash = :old_hash::text RETURNING id
+""")
+_SET_ROLES = sql(f"""
+    UPDATE users SET roles = :roles::text[], version = version + 1
+    WHERE email = :email::text RETURNING {_COLUMNS}
+""")
+_BEGIN_ATTEMPT = sql("""
+    INSERT INTO attempts (email_hash, failures, last_at) VALUES (:email_hash::bytea, 1, :now::timestamptz)
+    ON CONFLICT (email_hash) DO UPDATE SET last_at = :now::timestamptz, failures = 1 +
+        CASE WHEN attempts.last_at < :forgotten_before::timestamptz THEN 0 ELSE attempts.failures END
+""")
+_LAST_ATTEMPT = sql("""
+    SELECT failures, last_at FROM attempts WHERE email_hash = :email_hash::bytea FOR NO KEY UPDATE
+""")
+_FORGET_ATTEMPTS = sql("DELETE FROM attempts WHERE email_hash = :email_hash::bytea")
+_BEGIN_SIGN_IN = sql("""
+    WITH signed_in AS (
+        SELECT id FROM users WHERE id = :user_id::uuid AND password_hash = :password_hash::text
+        FOR NO KEY UPDATE
+    )
+    INSERT INTO refresh_tokens (token_hash, sign_in_id, user_id, expires_at)
+    SELECT :token_hash::bytea, :sign_in_id::uuid, id, :expires_at::timestamptz FROM signed_in RETURNING user_id
+""")
+_LOCK_OWNER = sql(f"""
+    SELECT {_COLUMNS} FROM refresh_tokens JOIN users ON users.id = refresh_tokens.user_id
+    WHERE token_hash = :token_hash::bytea FOR NO KEY UPDATE OF users
+""")
+_EXCHANGE = sql("""
+    WITH used AS (
+        UPDATE refresh_tokens SET used_at = :now::timestamptz
+        WHERE token_hash = :token_hash::bytea AND used_at IS NULL AND expires_at > :now::timestamptz
+        RETURNING sign_in_id, user_id, expires_at
+    )
+    INSERT INTO refresh_tokens (token_hash, sign_in_id, user_id, expires_at)
+    SELECT :next_hash::bytea, sign_in_id, user_id, expires_at FROM used RETURNING user_id
+""")
+_END_SIGN_IN = sql("""
+    DELETE FROM refresh_tokens WHERE sign_in_id =
+        (SELECT sign_in_id FROM refresh_tokens WHERE token_hash = :token_hash::bytea)
+""")
+_END_SIGN_INS = sql("DELETE FROM refresh_tokens WHERE user_id = :user_id::uuid")
+_CLEAN_TOKENS = sql("""
+    DELETE FROM refresh_tokens WHERE token_hash IN (
+        SELECT token_hash FROM refresh_tokens WHERE expires_at < :now::timestamptz
+        LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING 1
+""")
+_CLEAN_ATTEMPTS = sql("""
+    DELETE FROM attempts WHERE email_hash IN (
+        SELECT email_hash FROM attempts WHERE last_at < :forgotten_before::timestamptz
+        LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING 1
+""")

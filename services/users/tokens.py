@@ -1,39 +1,36 @@
-"""Access tokens: signed here with the private key, verified everywhere with the public one."""
+"""Access tokens: signed here with a private key, verified everywhere with its public half."""
 
-import base64
-import hashlib
-import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+import structlog
 
+from kit import keys
 from kit.auth import ALGORITHM, AUDIENCE, ISSUER
 from kit.ids import new_id
 
-COORDINATE_BYTES = 32
+log = structlog.get_logger()
 
 
 class TokenIssuer:
-    """Signs tokens that are valid for `lifetime` seconds."""
+    """Signs tokens that are valid for `lifetime` seconds, with the keys of a folder (see kit/keys.py)."""
 
-    def __init__(self, key_file: Path, lifetime: int) -> None:
-        """`key_file` holds an EC private key on P-256 as PEM. Errors: SystemExit when it doesn't."""
-        try:
-            key = load_pem_private_key(key_file.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
-            raise SystemExit(f"GOZON_SIGNING_KEY_FILE: {key_file}: {error}") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise SystemExit(f"GOZON_SIGNING_KEY_FILE: {key_file}: not an EC private key on the curve P-256")
-        self._key = key
+    def __init__(self, folder: Path, lifetime: int) -> None:
+        """Errors: SystemExit when there is no key in the folder, or a bad one."""
         self.lifetime = lifetime
-        self.jwk = _public_jwk(key)
+        self._folder = folder
+        try:
+            self._read_at = folder.stat().st_mtime_ns
+            self._ring = keys.load(folder)
+        except (OSError, keys.BadKey) as error:
+            raise SystemExit(f"GOZON_SIGNING_KEYS: {error}") from None
 
     def issue(self, user_id: str, roles: Sequence[str]) -> str:
         """Returns a new token for a user."""
+        key = self._keys().signing(datetime.now(UTC))
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -44,17 +41,21 @@ class TokenIssuer:
             "jti": new_id(),
             "roles": list(roles),
         }
-        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self.jwk["kid"]})
+        return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.jwk["kid"]})
 
+    def jwks(self) -> list[dict[str, str]]:
+        """Returns the public keys that a valid token may be signed with, now or soon."""
+        return [key.jwk for key in self._keys().published(datetime.now(UTC), self.lifetime)]
 
-def _public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
-    numbers = key.public_key().public_numbers()
-    thumbprinted = {"crv": "P-256", "kty": "EC", "x": _base64url(numbers.x), "y": _base64url(numbers.y)}
-    # RFC 7638: the members in lexical order, without white space.
-    digest = hashlib.sha256(json.dumps(thumbprinted, separators=(",", ":"), sort_keys=True).encode()).digest()
-    kid = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    return {**thumbprinted, "kid": kid, "use": "sig", "alg": ALGORITHM}
-
-
-def _base64url(number: int) -> str:
-    return base64.urlsafe_b64encode(number.to_bytes(COORDINATE_BYTES, "big")).rstrip(b"=").decode()
+    def _keys(self) -> keys.KeyRing:
+        """The keys, read again when the folder has changed: a rotation needs no restart."""
+        try:
+            changed_at = self._folder.stat().st_mtime_ns
+            if changed_at != self._read_at:
+                self._ring = keys.load(self._folder)
+                self._read_at = changed_at
+                log.info("keys_read", kids=[key.jwk["kid"] for key in self._ring.keys])
+        except (OSError, keys.BadKey) as error:
+            # What was read before goes on working.
+            log.error("keys_unreadable", error=str(error))
+        return self._ring

@@ -28,6 +28,7 @@ async def test_registration_answers_201_with_the_user_and_a_location(edge: Edge)
         "username": "",
         "roles": ["user"],
         "created_at": answer.json()["created_at"],
+        "etag": "1",
     }
 
 

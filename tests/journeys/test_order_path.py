@@ -17,13 +17,13 @@ from tests.support import Edge, RunningStack, User, eventually
 
 async def test_over_rest_from_registration_to_a_paid_order(edge: Edge) -> None:
     email = f"Ann.{uuid.uuid4().hex}@Example.com"
-    answer = await edge.rest.post("/register", json={"email": email, "password": "12345678", "username": "Ann"})
+    answer = await edge.rest.post("/register", json={"email": email, "password": "a good password", "username": "Ann"})
     assert (answer.status_code, answer.headers["location"]) == (201, "/users/me")
     user = answer.json()
-    assert user.keys() == {"id", "email", "username", "roles", "created_at"}
+    assert user.keys() == {"id", "email", "username", "roles", "created_at", "etag"}
     assert (user["email"], user["username"], user["roles"]) == (email.lower(), "Ann", ["user"])
 
-    form = {"grant_type": "password", "username": email, "password": "12345678"}
+    form = {"grant_type": "password", "username": email, "password": "a good password"}
     answer = await edge.rest.post("/token", data=form)
     assert answer.status_code == 200
     assert (answer.json()["token_type"], answer.json()["expires_in"]) == ("Bearer", 900)
@@ -61,9 +61,9 @@ async def test_over_rest_from_registration_to_a_paid_order(edge: Edge) -> None:
 
 async def test_over_grpc_from_registration_to_a_paid_order(edge: Edge) -> None:
     email = f"{uuid.uuid4().hex}@example.com"
-    user = await edge.users.Register(RegisterRequest(email=email, password="12345678"))
-    token = await edge.users.Token(TokenRequest(grant_type="password", username=email, password="12345678"))
-    ann = User(user.id, email, "12345678", token.access_token)
+    user = await edge.users.Register(RegisterRequest(email=email, password="a good password"))
+    token = await edge.users.Token(TokenRequest(grant_type="password", username=email, password="a good password"))
+    ann = User(user.id, email, "a good password", token.access_token)
     assert await edge.users.GetMe(GetMeRequest(), metadata=ann.metadata()) == user
     await edge.payments.OpenAccount(OpenAccountRequest(user_id=user.id), metadata=ann.metadata())
     await edge.payments.Deposit(DepositRequest(user_id=user.id, amount=1000), metadata=ann.metadata("k"))

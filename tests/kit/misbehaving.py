@@ -11,19 +11,27 @@ import uvloop
 
 from gozon.users.v1 import users_pb2
 from gozon.users.v1.users_pb2 import (
+    ChangePasswordRequest,
+    ChangePasswordResponse,
     GetJwksRequest,
     GetMeRequest,
     Jwks,
     RegisterRequest,
+    RevokeTokenRequest,
+    RevokeTokenResponse,
     TokenRequest,
     TokenResponse,
+    UpdateMeRequest,
     User,
 )
-from kit import rpc, telemetry
+from kit import access, rpc, telemetry
 from kit.auth import TokenVerifier
 from kit.db import Database
-from kit.errors import Unavailable
+from kit.errors import ResourceExhausted, Unavailable
 from kit.rpc import Call
+
+RULES = {method.name: access.PUBLIC for method in users_pb2.DESCRIPTOR.services_by_name["UsersService"].methods}
+RULES["GetMe"] = access.OWN
 
 
 class MisbehavingApi:
@@ -48,6 +56,18 @@ class MisbehavingApi:
         await self._nowhere.ping()
         return Jwks()
 
+    async def revoke_token(self, request: RevokeTokenRequest, call: Call) -> RevokeTokenResponse:
+        """Wants to be tried again later."""
+        raise ResourceExhausted(retry_after=7)
+
+    async def update_me(self, request: UpdateMeRequest, call: Call) -> User:
+        """Is never called."""
+        raise AssertionError(call)
+
+    async def change_password(self, request: ChangePasswordRequest, call: Call) -> ChangePasswordResponse:
+        """Is never called."""
+        raise AssertionError(call)
+
     async def get_me(self, request: GetMeRequest, call: Call) -> User:
         """Is never reached: there are no keys, so no token is valid."""
         raise AssertionError(call)
@@ -64,7 +84,7 @@ async def main(listen: str, folder: Path) -> None:
         return []
 
     descriptor = users_pb2.DESCRIPTOR.services_by_name["UsersService"]
-    service = rpc.Service(descriptor, MisbehavingApi(), frozenset({"Register", "Token", "GetJwks"}))
+    service = rpc.Service(descriptor, MisbehavingApi(), RULES)
     await rpc.serve(listen, [service], TokenVerifier(no_keys), ready=ready)
 
 

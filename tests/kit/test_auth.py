@@ -6,14 +6,15 @@ import hashlib
 import hmac
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from kit import keys as key_files
 from kit.auth import Identity, TokenVerifier
 from kit.errors import InvalidToken, Unauthenticated, Unavailable
 from kit.ids import new_id
@@ -41,11 +42,11 @@ class Signer:
     """An issuer whose private key the test has too, to sign what no honest issuer would."""
 
     def __init__(self, folder: Path, *, lifetime: int = 900) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        file = folder / f"{new_id()}.pem"
-        file.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        self.issuer = TokenIssuer(file, lifetime)
-        self.jwk = self.issuer.jwk
+        folder = folder / new_id()
+        folder.mkdir()
+        self.key = key_files.add(folder, datetime.now(UTC)).private
+        self.issuer = TokenIssuer(folder, lifetime)
+        [self.jwk] = self.issuer.jwks()
         self.kid = self.jwk["kid"]
 
     def claims(self, **changes: Any) -> dict[str, Any]:

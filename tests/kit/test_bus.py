@@ -10,8 +10,10 @@ import pytest
 from nats.aio.client import Client
 
 from gozon.events.v1.envelope_pb2 import Envelope
-from kit.bus import Bus, Consumer, Message, Stream
+from kit.bus import Bus, Stream
+from kit.consumption import Consumer
 from kit.errors import Unavailable
+from kit.events import Event
 from kit.ids import new_id
 from tests.support import NatsServer, RunningStack, eventually, unique
 
@@ -34,11 +36,11 @@ class Topic:
         self.buses.append(bus)
         return bus
 
-    def consume(self, bus: Bus, handler: Callable[[Sequence[Message]], object], batch: int = 500) -> None:
+    def consume(self, bus: Bus, handler: Callable[[Sequence[Event]], object], batch: int = 500) -> None:
         self.tasks.append(asyncio.create_task(bus.consume(self.consumer, handler, batch=batch)))  # type: ignore[arg-type]
 
-    def messages(self, number: int) -> list[Message]:
-        return [Message(new_id(), self.subject, str(n).encode(), "") for n in range(number)]
+    def messages(self, number: int) -> list[Event]:
+        return [Event(new_id(), self.subject, str(n).encode(), "") for n in range(number)]
 
 
 @pytest.fixture
@@ -71,12 +73,12 @@ class Handler:
     """Notes what is delivered, and fails as often as it is told to."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Message]] = []
+        self.batches: list[list[Event]] = []
         self.deliveries: Counter[str] = Counter()
         self.handled: list[str] = []
         self.failures: dict[str, list[Exception]] = {}
 
-    async def __call__(self, messages: Sequence[Message]) -> None:
+    async def __call__(self, messages: Sequence[Event]) -> None:
         self.batches.append(list(messages))
         self.deliveries.update(message.id for message in messages)
         for message in messages:
@@ -97,7 +99,7 @@ async def unacknowledged(client: Client, topic: Topic) -> int:
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
     """Redelivery at once: the real one takes minutes until a message is given up."""
     backoff = (0.01, 0.02, 0.02)
-    monkeypatch.setattr("kit.bus.BACKOFF", backoff)
+    monkeypatch.setattr("kit.consumption.BACKOFF", backoff)
     return backoff
 
 
@@ -115,7 +117,7 @@ async def test_what_is_published_is_delivered_in_order_and_in_batches(topic: Top
 
 async def test_a_message_keeps_its_id_and_trace(topic: Topic) -> None:
     bus = await topic.bus()
-    sent = Message(new_id(), topic.subject, b"\x00\xff", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    sent = Event(new_id(), topic.subject, b"\x00\xff", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     await bus.publish([sent])
     handler = Handler()
     topic.consume(bus, handler)
@@ -125,7 +127,7 @@ async def test_a_message_keeps_its_id_and_trace(topic: Topic) -> None:
 
 async def test_publishing_says_what_was_stored_and_what_was_not(topic: Topic) -> None:
     bus = await topic.bus()
-    stored, lost = topic.messages(1)[0], Message(new_id(), unique("nowhere"), b"", "")
+    stored, lost = topic.messages(1)[0], Event(new_id(), unique("nowhere"), b"", "")
     assert await bus.publish([stored, lost]) == {stored.id}
     assert await bus.publish([]) == set()
 
@@ -172,7 +174,7 @@ async def test_a_poison_message_becomes_a_dead_letter_and_blocks_nobody(
     dead = await client.jetstream().get_last_msg("DEAD", f"dead.{topic.consumer.name}")
     assert [event.payload for event in Envelope.FromString(dead.data or b"").events] == [poison.payload]
     headers = dead.headers or {}
-    assert headers["Gozon-Message-Id"] == poison.id
+    assert headers["Gozon-Event-Id"] == poison.id
     assert headers["Gozon-Subject"] == topic.subject
     assert headers["Gozon-Failures"] == str(len(quick_backoff) + 1)
     assert "for ever" in headers["Gozon-Error"]
@@ -184,11 +186,11 @@ async def test_a_poison_message_becomes_a_dead_letter_and_blocks_nobody(
 async def test_an_error_of_several_lines_fits_into_a_dead_letter(
     topic: Topic, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.bus.BACKOFF", ())
+    monkeypatch.setattr("kit.consumption.BACKOFF", ())
     bus = await topic.bus()
     [message] = topic.messages(1)
 
-    async def handler(_: Sequence[Message]) -> None:
+    async def handler(_: Sequence[Event]) -> None:
         raise ValueError("first line\r\nsecond line\n" + "ж" * 1000)
 
     await bus.publish([message])
@@ -241,7 +243,7 @@ async def test_stopping_finishes_what_was_begun_and_leaves_the_rest_to_others(to
     begun, go_on = asyncio.Event(), asyncio.Event()
     finished: list[str] = []
 
-    async def slowly(messages: Sequence[Message]) -> None:
+    async def slowly(messages: Sequence[Event]) -> None:
         begun.set()
         await go_on.wait()
         finished.extend(message.id for message in messages)
@@ -310,9 +312,9 @@ async def test_consuming_goes_on_after_nats_was_killed_and_after_it_lost_its_sto
     await bus.connect()
     handler = Handler()
     consuming = asyncio.create_task(bus.consume(consumer, handler))
-    published = [Message(new_id(), "s.made", b"", "") for _ in range(3)]
+    published = [Event(new_id(), "s.made", b"", "") for _ in range(3)]
 
-    async def publish(message: Message) -> bool:
+    async def publish(message: Event) -> bool:
         return await bus.publish([message]) == {message.id}
 
     await publish(published[0])
@@ -349,7 +351,7 @@ async def test_a_backlog_is_handled_once_though_it_takes_longer_than_an_acknowle
         await bus.publish([message])
     handled: set[str] = set()
 
-    async def slowly(messages: Sequence[Message]) -> None:
+    async def slowly(messages: Sequence[Event]) -> None:
         handled.update(message.id for message in messages)
         await asyncio.sleep(0.02)
 

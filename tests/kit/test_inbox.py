@@ -6,17 +6,17 @@ import random
 import pytest
 
 from kit import inbox
-from kit.bus import Message
 from kit.db import Database
+from kit.events import Event
 from kit.ids import new_id
 from tests.support import count
 
 
-def messages(number: int) -> list[Message]:
-    return [Message(new_id(), "things.made", str(n).encode(), "") for n in range(number)]
+def messages(number: int) -> list[Event]:
+    return [Event(new_id(), "things.made", str(n).encode(), "") for n in range(number)]
 
 
-async def new_ones(database: Database, consumer: str, offered: list[Message]) -> list[Message]:
+async def new_ones(database: Database, consumer: str, offered: list[Event]) -> list[Event]:
     async with database.transaction() as tx:
         return await inbox.new_ones(tx, consumer, offered)
 
@@ -30,7 +30,7 @@ async def test_messages_are_new_once(payments_db: Database) -> None:
 
 async def test_order_is_kept_and_a_duplicate_in_the_batch_counts_once(payments_db: Database) -> None:
     a, b, c = messages(3)
-    again = Message(b.id, b.subject, b"again", "")
+    again = Event(b.id, b.subject, b"again", "")
     assert await new_ones(payments_db, "maker", [c, b, a, again, c]) == [c, b, a]
 
 

@@ -95,7 +95,7 @@ async def test_migrating_again_changes_nothing(service: str, url: str) -> None:
 async def test_instances_that_start_at_once_migrate_once(service: str, url: str, stack: RunningStack) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GOZON_")} | {
         "GOZON_DATABASE_URL": url,
-        **({"GOZON_SIGNING_KEY_FILE": str(stack.home / "signing-key.pem")} if service == "users" else {}),
+        **({"GOZON_SIGNING_KEYS": str(stack.home / "keys")} if service == "users" else {}),
         **({"GOZON_NATS_URL": stack.nats_url, "GOZON_USERS_TARGET": "127.0.0.1:1"} if service != "users" else {}),
         **({"GOZON_REDIS_URL": stack.redis_url} if service == "orders" else {}),
     }

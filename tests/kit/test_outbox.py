@@ -10,8 +10,9 @@ import pytest
 from nats.aio.client import Client
 
 from gozon.events.v1.envelope_pb2 import Envelope
-from kit.bus import Bus, Message, Stream
+from kit.bus import Bus, Stream
 from kit.db import Database, sql
+from kit.events import Event
 from kit.ids import first_id_at, new_id
 from kit.outbox import Outbox
 from tests.conftest import NewDatabase
@@ -39,17 +40,17 @@ async def client(stack: RunningStack) -> AsyncIterator[Client]:
     await client.drain()
 
 
-def messages(stream: Stream, number: int) -> list[Message]:
-    return [Message(new_id(), f"{stream.name}.made", str(n).encode(), f"trace-{n}") for n in range(number)]
+def messages(stream: Stream, number: int) -> list[Event]:
+    return [Event(new_id(), f"{stream.name}.made", str(n).encode(), f"trace-{n}") for n in range(number)]
 
 
-def left_behind(stream: Stream, number: int) -> list[Message]:
+def left_behind(stream: Stream, number: int) -> list[Event]:
     """Messages that were written a minute ago, by somebody who died before publishing them."""
     a_minute_ago = time.time() - 60
-    return [Message(first_id_at(a_minute_ago + n / 1000), f"{stream.name}.made", b"", "") for n in range(number)]
+    return [Event(first_id_at(a_minute_ago + n / 1000), f"{stream.name}.made", b"", "") for n in range(number)]
 
 
-async def add(database: Database, outbox: Outbox, added: list[Message]) -> None:
+async def add(database: Database, outbox: Outbox, added: list[Event]) -> None:
     async with database.transaction() as tx:
         await outbox.add(tx, added)
 
@@ -114,7 +115,7 @@ async def test_a_message_arrives_as_it_was_written(
     payments_db: Database, bus: Bus, stream: Stream, client: Client
 ) -> None:
     outbox = Outbox(payments_db, bus)
-    sent = Message(new_id(), f"{stream.name}.made", bytes(range(256)), "00-abc-def-01")
+    sent = Event(new_id(), f"{stream.name}.made", bytes(range(256)), "00-abc-def-01")
     async with running(outbox):
         await add(payments_db, outbox, [sent])
         assert await outbox_of(payments_db) in ([sent], [])
@@ -162,7 +163,7 @@ async def test_a_row_stays_until_its_message_is_acknowledged(
 ) -> None:
     """A message that no stream takes stays where it is, and stops nobody else's."""
     outbox = Outbox(payments_db, bus)
-    nowhere = Message(new_id(), unique("nowhere"), b"", "")
+    nowhere = Event(new_id(), unique("nowhere"), b"", "")
     added = messages(stream, 2)
     async with running(outbox):
         await add(payments_db, outbox, [nowhere, *added])

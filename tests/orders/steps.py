@@ -4,7 +4,7 @@ from gozon.orders.v1.events_pb2 import OrderCreated
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, OrderItem
 from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
 from kit.auth import Identity
-from kit.bus import Message
+from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
 from services.orders.service import Created, OrderService
@@ -28,19 +28,19 @@ async def pending_order(service: OrderService, user_id: str = "") -> Order:
     return (await service.create_order(request, user_id or new_id(), None)).order
 
 
-def paid(order: Order) -> Message:
+def paid(order: Order) -> Event:
     """An event of Payments: the money was taken."""
     event = PaymentSucceeded(order_id=order.id, user_id=order.user_id, amount=order.total_price, currency="RUB")
-    return Message(new_id(), "payments.succeeded", event.SerializeToString(), f"trace of {order.id}")
+    return Event(new_id(), "payments.succeeded", event.SerializeToString(), f"trace of {order.id}")
 
 
-def declined(order: Order, reason: str = "INSUFFICIENT_FUNDS") -> Message:
+def declined(order: Order, reason: str = "INSUFFICIENT_FUNDS") -> Event:
     """An event of Payments: it can't be paid."""
     event = PaymentFailed(order_id=order.id, user_id=order.user_id, reason=reason)
-    return Message(new_id(), "payments.failed", event.SerializeToString(), f"trace of {order.id}")
+    return Event(new_id(), "payments.failed", event.SerializeToString(), f"trace of {order.id}")
 
 
-def asked_for(message: Message) -> str:
+def asked_for(message: Event) -> str:
     """The order that an event `orders.created` asks the money for."""
     assert message.subject == "orders.created"
     return OrderCreated.FromString(message.payload).order_id

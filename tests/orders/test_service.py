@@ -8,10 +8,10 @@ import pytest
 
 from gozon.orders.v1.events_pb2 import OrderCanceled, OrderCreated, OrderPaid
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order
-from kit.bus import Message
 from kit.cache import Cache
 from kit.db import Database, sql
 from kit.errors import IdempotencyKeyReused
+from kit.events import Event
 from kit.ids import new_id
 from kit.telemetry import traceparent
 from services.orders import repository
@@ -136,7 +136,7 @@ async def test_duplicates_reorderings_and_replays_change_nothing(service: OrderS
     for _ in range(3):
         everything = [
             *decisions,
-            *(Message(new_id(), m.subject, m.payload, m.traceparent) for m in decisions),
+            *(Event(new_id(), m.subject, m.payload, m.traceparent) for m in decisions),
             # Contradictions never come; if they did, the first answer would stand.
             *(declined(order) for order in orders),
             *(paid(order) for order in orders),
@@ -166,7 +166,7 @@ async def test_two_instances_that_settle_crossing_batches_tell_of_each_order_onc
 async def test_a_reason_that_orders_does_not_know_changes_nothing(service: OrderService, orders_db: Database) -> None:
     order = await pending_order(service)
     message = declined(order)
-    unknown = Message(new_id(), message.subject, message.payload.replace(b"\x18\x01", b"\x18\x63"), "")
+    unknown = Event(new_id(), message.subject, message.payload.replace(b"\x18\x01", b"\x18\x63"), "")
     assert unknown.payload != message.payload
     with pytest.raises(ValueError, match="99"):
         await service.settle([paid(await pending_order(service)), unknown])
@@ -206,6 +206,12 @@ async def test_an_order_that_fell_out_of_the_cache_is_read_and_cached_again(
         await tx.execute(sql("UPDATE orders SET status = 'PAID', asked_at = NULL"))
     assert (await service.get_order(order.id, ADMIN)).status == Order.PAID
     assert await cache.get(f"order:{order.id}") is not None
+
+
+async def test_garbage_in_the_cache_is_no_order(service: OrderService, cache: Cache) -> None:
+    order = await pending_order(service)
+    await cache.refresh({f"order:{order.id}": b"\xffnonsense"})
+    assert await service.get_order(order.id, ADMIN) == order
 
 
 async def test_orders_without_an_answer_are_asked_about_again_each_time_after_a_longer_while(

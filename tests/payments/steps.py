@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from gozon.orders.v1.events_pb2 import OrderCreated
 from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
 from gozon.payments.v1.payments_pb2 import DepositRequest
-from kit.bus import Message
 from kit.db import Database, sql
+from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
 from services.payments.service import Deposited, PaymentService
@@ -23,19 +23,19 @@ UNBALANCED = sql("""
 """)
 
 
-def order_created(user_id: str, amount: int, *, order_id: str = "", currency: str = "RUB") -> Message:
+def order_created(user_id: str, amount: int, *, order_id: str = "", currency: str = "RUB") -> Event:
     """An event of Orders that asks for money."""
     order_id = order_id or new_id()
     event = OrderCreated(order_id=order_id, user_id=user_id, total_price=amount, currency=currency)
-    return Message(new_id(), "orders.created", event.SerializeToString(), f"trace of {order_id}")
+    return Event(new_id(), "orders.created", event.SerializeToString(), f"trace of {order_id}")
 
 
-def asked_again(message: Message) -> Message:
+def asked_again(message: Event) -> Event:
     """The same question in a new message, as the sweep of Orders asks it."""
-    return Message(new_id(), message.subject, message.payload, message.traceparent)
+    return Event(new_id(), message.subject, message.payload, message.traceparent)
 
 
-def order_of(message: Message) -> str:
+def order_of(message: Event) -> str:
     """The order that an event asks for."""
     return OrderCreated.FromString(message.payload).order_id
 
@@ -67,7 +67,7 @@ async def answers(database: Database) -> list[tuple[str, str]]:
     return [answer(message) for message in await outbox_of(database)]
 
 
-def answer(message: Message) -> tuple[str, str]:
+def answer(message: Event) -> tuple[str, str]:
     """Reads an event of Payments: the order, and SUCCEEDED or the reason why not."""
     if message.subject == "payments.succeeded":
         return PaymentSucceeded.FromString(message.payload).order_id, "SUCCEEDED"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from gozon.orders.v1.events_pb2 import OrderCreated
 from gozon.payments.v1.events_pb2 import PaymentSucceeded
-from kit.bus import Message
 from kit.db import Database
 from kit.errors import IdempotencyKeyReused
+from kit.events import Event
 from kit.ids import new_id
 from kit.outbox import Outbox
 from services.payments.domain import (
@@ -269,7 +269,7 @@ async def test_a_message_that_is_no_order_fails_and_leaves_nothing(
 ) -> None:
     good = order_created(await account_with(service, 100), 10)
     with pytest.raises((DecodeError, ValueError, asyncpg.DataError)):
-        await service.charge([good, Message(new_id(), "orders.created", payload, "")])
+        await service.charge([good, Event(new_id(), "orders.created", payload, "")])
     assert [await count(payments_db, table) for table in ("inbox", "charges", "outbox")] == [0, 0, 0]
     await service.charge([good])
     assert await answers(payments_db) == [(order_of(good), "SUCCEEDED")]
@@ -278,7 +278,7 @@ async def test_a_message_that_is_no_order_fails_and_leaves_nothing(
 async def test_a_message_without_a_valid_id_fails_instead_of_waiting_for_the_database(service: PaymentService) -> None:
     asked = order_created(await account_with(service, 100), 10)
     with pytest.raises(ValueError, match="UUID"):
-        await service.charge([Message("nonsense", asked.subject, asked.payload, "")])
+        await service.charge([Event("nonsense", asked.subject, asked.payload, "")])
 
 
 @dataclass

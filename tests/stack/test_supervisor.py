@@ -61,11 +61,12 @@ def test_down_leaves_nothing_behind_and_up_finds_the_data_again(own_stack: OwnSt
 def test_what_can_not_start_is_shown_and_nothing_runs(new_home: Callable[[], OwnStack]) -> None:
     own = new_home()
     own.home.mkdir()
-    (own.home / "signing-key.pem").write_text("not a key")
+    (own.home / "keys").mkdir()
+    (own.home / "keys" / "20260101T000000Z.pem").write_text("not a key")
     up = own.gozon("up", "--free-ports")
     assert up.returncode == 1
     assert "users" in up.stderr
-    assert "signing-key.pem" in up.stderr.replace("\n", "")
+    assert "20260101T000000Z.pem" in up.stderr.replace("\n", "")
     assert own.pids() == {}
 
 
@@ -84,7 +85,9 @@ def test_a_taken_port_is_named_with_the_way_out(new_home: Callable[[], OwnStack]
 
 def test_secrets_are_closed_to_others(own_stack: OwnStack) -> None:
     assert own_stack.home.stat().st_mode & 0o777 == 0o700
-    files = ["secrets.json", "signing-key.pem", "nats.conf", "valkey.conf", "envoy.yaml", "config.json", "state.json"]
+    [key] = (own_stack.home / "keys").iterdir()
+    assert (own_stack.home / "keys").stat().st_mode & 0o777 == 0o700
+    files = ["secrets.json", f"keys/{key.name}", "nats.conf", "valkey.conf", "envoy.yaml", "config.json", "state.json"]
     assert {name: (own_stack.home / name).stat().st_mode & 0o077 for name in files} == dict.fromkeys(files, 0)
 
 

@@ -3,17 +3,25 @@
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.api.httpbody_pb2 import HttpBody
 
-from gozon.users.v1.users_pb2 import GetJwksRequest, GetMeRequest, RegisterRequest, TokenRequest
-from kit.auth import TokenVerifier
+from gozon.users.v1.users_pb2 import (
+    ChangePasswordRequest,
+    GetJwksRequest,
+    GetMeRequest,
+    RegisterRequest,
+    RevokeTokenRequest,
+    TokenRequest,
+    UpdateMeRequest,
+)
+from kit.auth import Identity, TokenVerifier
 from kit.db import Database
-from kit.errors import Error
+from kit.errors import Error, InvalidArgument, StaleEtag
 from kit.rpc import Call
 from services.users.api import UsersApi
+from services.users.domain import InvalidRefreshToken
 from services.users.service import UserService
-from tests.users.test_tokens import issuer_of, key_file
+from tests.users.test_tokens import issuer_of
 
 CALL = Call(None, {}, "")
 FORM = "application/x-www-form-urlencoded"
@@ -21,8 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 def api(users_db: Database, tmp_path: Path) -> UsersApi:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return UsersApi(UserService(users_db), issuer_of(key_file(tmp_path, key)))
+    return UsersApi(UserService(users_db), issuer_of(tmp_path))
 
 
 def form(data: bytes, content_type: str = FORM) -> TokenRequest:
@@ -50,9 +57,13 @@ async def test_a_token_of_the_form_and_of_the_fields_opens_the_same_doors(api: U
 
 BAD = {
     "an unknown user": (b"grant_type=password&username=a&password=b", FORM, "INVALID_CREDENTIALS"),
+    "an unknown refresh token": (b"grant_type=refresh_token&refresh_token=x", FORM, "INVALID_REFRESH_TOKEN"),
     "another grant": (b"grant_type=implicit&username=a&password=b", FORM, "UNSUPPORTED_GRANT_TYPE"),
-    "no grant": (b"username=a&password=b", FORM, "UNSUPPORTED_GRANT_TYPE"),
-    "nothing": (b"", FORM, "UNSUPPORTED_GRANT_TYPE"),
+    "no grant": (b"username=a&password=b", FORM, "INVALID_REQUEST"),
+    "no password": (b"grant_type=password&username=a", FORM, "INVALID_REQUEST"),
+    "no refresh token": (b"grant_type=refresh_token", FORM, "INVALID_REQUEST"),
+    "a password that is too long": (b"grant_type=password&username=a&password=" + b"x" * 129, FORM, "INVALID_REQUEST"),
+    "nothing": (b"", FORM, "INVALID_REQUEST"),
     "no form": (b"nonsense", FORM, "INVALID_REQUEST"),
     "a parameter twice": (b"grant_type=password&username=a&username=b&password=c", FORM, "INVALID_REQUEST"),
     "another content type": (b"{}", "application/json", "INVALID_REQUEST"),
@@ -68,3 +79,49 @@ async def test_a_form_that_is_bad_is_refused(data: bytes, content_type: str, rea
     with pytest.raises(Error) as caught:
         await api.token(form(data, content_type), CALL)
     assert caught.value.reason == reason
+    oauth = {"INVALID_REQUEST": "invalid_request", "UNSUPPORTED_GRANT_TYPE": "unsupported_grant_type"}
+    assert caught.value.headers["x-oauth-error"] == oauth.get(reason, "invalid_grant")
+
+
+async def test_a_refresh_token_works_as_form_and_as_field_and_ends_by_revocation(api: UsersApi) -> None:
+    await api.register(RegisterRequest(email="ann@example.com", password="correct horse"), CALL)
+    first = await api.token(form(b"grant_type=password&username=ann@example.com&password=correct+horse"), CALL)
+    second = await api.token(form(f"grant_type=refresh_token&refresh_token={first.refresh_token}".encode()), CALL)
+    third = await api.token(TokenRequest(grant_type="refresh_token", refresh_token=second.refresh_token), CALL)
+    revocation = HttpBody(content_type=FORM, data=f"token={third.refresh_token}&token_type_hint=refresh_token".encode())
+    await api.revoke_token(RevokeTokenRequest(form=revocation), CALL)
+    with pytest.raises(InvalidRefreshToken):
+        await api.token(TokenRequest(grant_type="refresh_token", refresh_token=third.refresh_token), CALL)
+    with pytest.raises(InvalidArgument):
+        await api.revoke_token(RevokeTokenRequest(), CALL)
+
+
+async def test_an_etag_guards_against_lost_updates(api: UsersApi) -> None:
+    user = await api.register(RegisterRequest(email="ann@example.com", password="correct horse"), CALL)
+
+    def call(if_match: str = "") -> Call:
+        metadata = {"x-envoy-original-path": "/users/me"} | ({"if-match": if_match} if if_match else {})
+        return Call(Identity(user.id, frozenset(), 0), metadata, "")
+
+    own = call()
+    read = await api.get_me(GetMeRequest(), own)
+    etag = own.response_headers["etag"]
+    assert etag == f'"{read.etag}"'
+    renamed = await api.update_me(UpdateMeRequest(username="Ann"), call(etag))
+    assert (renamed.username, renamed.etag != read.etag) == ("Ann", True)
+    for stale in (UpdateMeRequest(username="Bea", etag=read.etag), UpdateMeRequest(etag=read.etag)):
+        with pytest.raises(StaleEtag):
+            await api.update_me(stale, call())
+    for nonsense in (etag, f"W/{etag}", "nonsense", '"9999999999999999999999"', '"-1"', '"²"'):
+        with pytest.raises(StaleEtag):
+            await api.update_me(UpdateMeRequest(username="Bea"), call(nonsense))
+    assert (await api.update_me(UpdateMeRequest(), call(f'W/"{renamed.etag}"'))) == renamed
+    assert (await api.update_me(UpdateMeRequest(username=""), call("*"))).username == ""
+
+
+async def test_a_changed_password_is_no_content(api: UsersApi) -> None:
+    user = await api.register(RegisterRequest(email="ann@example.com", password="correct horse"), CALL)
+    own = Call(Identity(user.id, frozenset(), 0), {"x-envoy-original-path": "/users/me/password"}, "")
+    request = ChangePasswordRequest(current_password="correct horse", new_password="battery staple")
+    await api.change_password(request, own)
+    assert own.response_headers == {"x-http-code": "204"}

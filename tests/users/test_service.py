@@ -1,17 +1,26 @@
 """services.users.service on a real PostgreSQL."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kit.db import Database
-from kit.errors import InvalidToken
+from kit.db import Database, sql
+from kit.errors import InvalidToken, StaleEtag
 from kit.ids import new_id
-from services.users.domain import EmailTaken, InvalidCredentials
+from services.users.domain import (
+    FREE_ATTEMPTS,
+    CommonPassword,
+    EmailTaken,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    TooManyAttempts,
+    WrongPassword,
+)
 from services.users.service import UserService
-from tests.support import count
+from tests.support import count, eventually
 
-PASSWORD = "correct horse battery staple"
+EMAIL, PASSWORD = "ann@example.com", "correct horse battery staple"
 
 
 @pytest.fixture
@@ -21,33 +30,39 @@ def service(users_db: Database) -> UserService:
 
 async def test_who_registered_can_sign_in_in_any_letter_case(service: UserService) -> None:
     registered = await service.register("Ann@Example.com", PASSWORD, "Ann")
-    assert (registered.email, registered.username, registered.roles) == ("ann@example.com", "Ann", ("user",))
-    assert (await service.authenticate("aNN@eXAMPLE.COM", PASSWORD)).id == registered.id
+    assert (registered.email, registered.username, registered.roles) == (EMAIL, "Ann", ("user",))
+    assert (await service.sign_in("aNN@eXAMPLE.COM", PASSWORD)).user == registered
     assert await service.get(registered.id) == registered
 
 
 async def test_the_password_is_kept_as_a_hash_of_its_own(service: UserService) -> None:
-    ann = await service.register("ann@example.com", PASSWORD, "")
+    ann = await service.register(EMAIL, PASSWORD, "")
     ben = await service.register("ben@example.com", PASSWORD, "")
     assert ann.password_hash.startswith("$argon2id$")
     assert ann.password_hash != ben.password_hash
 
 
 async def test_one_email_registers_once_however_it_is_written(service: UserService, users_db: Database) -> None:
-    emails = ("ann@example.com", "Ann@example.com", "ANN@EXAMPLE.COM")
+    emails = (EMAIL, "Ann@example.com", "ANN@EXAMPLE.COM")
     results = await asyncio.gather(*(service.register(e, PASSWORD, "") for e in emails), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["EmailTaken", "EmailTaken", "User"]
     with pytest.raises(EmailTaken):
-        await service.register("ann@example.com", "another password", "")
+        await service.register(EMAIL, "another password", "")
     assert await count(users_db, "users") == 1
 
 
+@pytest.mark.parametrize("password", ["password1", "Password1", "QWERTYUIOP", "1234567890"])
+async def test_what_everybody_guesses_first_is_no_password(password: str, service: UserService) -> None:
+    with pytest.raises(CommonPassword):
+        await service.register(EMAIL, password, "")
+
+
 async def test_a_wrong_password_and_an_unknown_user_are_told_the_same(service: UserService) -> None:
-    await service.register("ann@example.com", PASSWORD, "")
+    await service.register(EMAIL, PASSWORD, "")
     messages = set()
-    for email, password in (("ann@example.com", PASSWORD + "r"), ("nobody@example.com", PASSWORD), ("", "")):
+    for email, password in ((EMAIL, PASSWORD + "r"), ("nobody@example.com", PASSWORD), ("", "")):
         with pytest.raises(InvalidCredentials) as caught:
-            await service.authenticate(email, password)
+            await service.sign_in(email, password)
         messages.add(caught.value.message)
     assert len(messages) == 1
 
@@ -55,3 +70,248 @@ async def test_a_wrong_password_and_an_unknown_user_are_told_the_same(service: U
 async def test_the_token_of_a_user_who_is_gone_is_no_token(service: UserService) -> None:
     with pytest.raises(InvalidToken):
         await service.get(new_id())
+    with pytest.raises(InvalidToken):
+        await service.rename(new_id(), "Ann", None)
+
+
+# --- Refresh tokens
+
+
+async def test_each_refresh_token_buys_the_next_one(service: UserService) -> None:
+    user = await service.register(EMAIL, PASSWORD, "")
+    signed_in = await service.sign_in(EMAIL, PASSWORD)
+    tokens = [signed_in.refresh_token]
+    for _ in range(3):
+        refreshed = await service.refresh(tokens[-1])
+        assert refreshed.user == user
+        tokens.append(refreshed.refresh_token)
+    assert len(set(tokens)) == 4
+
+
+async def test_only_hashes_are_kept(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+    async with users_db.autocommit() as connection:
+        [row] = await connection.execute(sql("SELECT t::text FROM refresh_tokens t"))
+    assert token not in row[0]
+    assert token.encode().hex() not in row[0]
+
+
+async def test_a_token_that_is_used_twice_ends_its_sign_in_and_no_other(service: UserService) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    first, other = await service.sign_in(EMAIL, PASSWORD), await service.sign_in(EMAIL, PASSWORD)
+    second = await service.refresh(first.refresh_token)
+    for token in (first.refresh_token, second.refresh_token, first.refresh_token):
+        with pytest.raises(InvalidRefreshToken):
+            await service.refresh(token)
+    assert await service.refresh(other.refresh_token)
+
+
+async def test_of_two_uses_at_once_at_most_one_is_answered_and_nothing_stays(
+    service: UserService, users_db: Database
+) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+    results = await asyncio.gather(*(service.refresh(token) for _ in range(8)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["InvalidRefreshToken"] * 7 + ["SignIn"]
+    assert await count(users_db, "refresh_tokens") == 0
+
+
+async def test_a_sign_in_ends_however_often_it_was_refreshed(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    token = (await service.refresh((await service.sign_in(EMAIL, PASSWORD)).refresh_token)).refresh_token
+    await _run(users_db, "UPDATE refresh_tokens SET expires_at = now() - interval '1 second'")
+    with pytest.raises(InvalidRefreshToken):
+        await service.refresh(token)
+
+
+async def test_the_next_token_lives_no_longer_than_the_first(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+    await _run(users_db, "UPDATE refresh_tokens SET expires_at = now() + interval '1 hour'")
+    await service.refresh(token)
+    async with users_db.autocommit() as connection:
+        rows = await connection.execute(sql("SELECT DISTINCT expires_at FROM refresh_tokens"))
+    assert len(rows) == 1
+
+
+async def test_signing_out_ends_one_sign_in(service: UserService) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    here, there = await service.sign_in(EMAIL, PASSWORD), await service.sign_in(EMAIL, PASSWORD)
+    latest = await service.refresh(here.refresh_token)
+    await service.revoke(here.refresh_token)
+    await service.revoke(here.refresh_token)
+    await service.revoke("never issued")
+    with pytest.raises(InvalidRefreshToken):
+        await service.refresh(latest.refresh_token)
+    assert await service.refresh(there.refresh_token)
+
+
+async def test_signing_out_and_refreshing_at_once_leaves_nothing(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    for _ in range(10):
+        token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+        await asyncio.gather(service.refresh(token), service.revoke(token), return_exceptions=True)
+        assert await count(users_db, "refresh_tokens") == 0
+
+
+# --- Changes
+
+
+async def test_a_new_password_ends_all_sign_ins(service: UserService) -> None:
+    user = await service.register(EMAIL, PASSWORD, "")
+    signed_in = await service.sign_in(EMAIL, PASSWORD)
+    await service.change_password(user.id, PASSWORD, "another good password")
+    with pytest.raises(InvalidRefreshToken):
+        await service.refresh(signed_in.refresh_token)
+    with pytest.raises(InvalidCredentials):
+        await service.sign_in(EMAIL, PASSWORD)
+    assert await service.sign_in(EMAIL, "another good password")
+
+
+async def test_a_new_password_and_a_refresh_at_once_leave_no_sign_in(service: UserService, users_db: Database) -> None:
+    user = await service.register(EMAIL, PASSWORD, "")
+    old = PASSWORD
+    for number in range(5):
+        token = (await service.sign_in(EMAIL, old)).refresh_token
+        new = f"{PASSWORD} {number}"
+        change = asyncio.create_task(service.change_password(user.id, old, new))
+        while not change.done():
+            try:
+                token = (await service.refresh(token)).refresh_token
+            except InvalidRefreshToken:
+                break
+        await change
+        assert await count(users_db, "refresh_tokens") == 0
+        old = new
+
+
+async def test_the_password_is_changed_by_who_knows_it(service: UserService) -> None:
+    user = await service.register(EMAIL, PASSWORD, "")
+    with pytest.raises(WrongPassword):
+        await service.change_password(user.id, "wrong", "another good password")
+    with pytest.raises(CommonPassword):
+        await service.change_password(user.id, PASSWORD, "password1")
+    assert await service.sign_in(EMAIL, PASSWORD)
+
+
+async def test_a_stale_etag_changes_nothing(service: UserService) -> None:
+    user = await service.register(EMAIL, PASSWORD, "Ann")
+    renamed = await service.rename(user.id, "Anna", user.version)
+    with pytest.raises(StaleEtag):
+        await service.rename(user.id, "Annette", user.version)
+    assert await service.get(user.id) == renamed
+    assert (await service.rename(user.id, "Annette", None)).username == "Annette"
+
+
+# --- Administrators
+
+
+async def test_there_is_one_first_admin_however_often_one_starts(service: UserService, users_db: Database) -> None:
+    await asyncio.gather(*(service.create_first_admin("root@example.com", PASSWORD) for _ in range(3)))
+    await service.create_first_admin("second@example.com", PASSWORD)
+    admin = (await service.sign_in("root@example.com", PASSWORD)).user
+    assert admin.roles == ("user", "admin")
+    assert await count(users_db, "users") == 1
+
+
+async def test_who_registered_the_admins_email_first_is_no_admin(service: UserService) -> None:
+    await service.register("root@example.com", PASSWORD, "")
+    await service.create_first_admin("root@example.com", "the password of the admin")
+    assert (await service.sign_in("root@example.com", PASSWORD)).user.roles == ("user",)
+
+
+async def test_admins_are_made_and_unmade(service: UserService) -> None:
+    user = await service.register(EMAIL, PASSWORD, "")
+    assert await service.set_admin("ANN@example.com", admin=True)
+    assert (await service.get(user.id)).roles == ("user", "admin")
+    assert await service.set_admin(EMAIL, admin=False)
+    assert (await service.get(user.id)).roles == ("user",)
+    assert not await service.set_admin("nobody@example.com", admin=True)
+
+
+# --- Guessing
+
+
+async def test_who_guesses_too_often_must_wait_though_the_password_is_right(
+    service: UserService, users_db: Database
+) -> None:
+    user = await service.register(EMAIL, PASSWORD, "")
+    for _ in range(FREE_ATTEMPTS):
+        with pytest.raises(InvalidCredentials):
+            await service.sign_in(EMAIL, "wrong")
+    for attempt in (
+        service.sign_in(EMAIL, PASSWORD),
+        service.sign_in(EMAIL.upper(), PASSWORD),
+        service.change_password(user.id, PASSWORD, "another good password"),
+    ):
+        with pytest.raises(TooManyAttempts) as caught:
+            await attempt
+        assert int(caught.value.headers["retry-after"]) >= 1
+    await _run(users_db, "UPDATE attempts SET last_at = last_at - interval '2 seconds'")
+    assert await service.sign_in(EMAIL, PASSWORD)
+    assert await count(users_db, "attempts") == 0
+
+
+async def test_the_wait_doubles_up_to_its_limit(service: UserService, users_db: Database) -> None:
+    waits = []
+    for failures in (FREE_ATTEMPTS, FREE_ATTEMPTS + 1, FREE_ATTEMPTS + 5, FREE_ATTEMPTS + 50):
+        await _run(users_db, "DELETE FROM attempts")
+        with pytest.raises(InvalidCredentials):
+            await service.sign_in(EMAIL, "wrong")
+        await _run(users_db, f"UPDATE attempts SET failures = {failures}, last_at = now() + interval '0.5 seconds'")
+        with pytest.raises(TooManyAttempts) as caught:
+            await service.sign_in(EMAIL, "wrong")
+        waits.append(int(caught.value.headers["retry-after"]))
+    assert [wait // 2 for wait in waits] == [1, 1, 16, 450]
+
+
+async def test_guesses_at_once_are_counted_one_by_one(service: UserService) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    results = await asyncio.gather(*(service.sign_in(EMAIL, "wrong") for _ in range(40)), return_exceptions=True)
+    guessed = [result for result in results if isinstance(result, InvalidCredentials)]
+    throttled = [result for result in results if isinstance(result, TooManyAttempts)]
+    assert len(guessed) + len(throttled) == 40
+    # The wait after the tenth is a second, and hashing takes its time: one more may get through.
+    assert FREE_ATTEMPTS <= len(guessed) <= FREE_ATTEMPTS + 3
+
+
+async def test_unknown_emails_are_throttled_as_known_ones(service: UserService) -> None:
+    results = await asyncio.gather(*(service.sign_in("no@example.com", "x") for _ in range(20)), return_exceptions=True)
+    assert {type(result) for result in results} == {InvalidCredentials, TooManyAttempts}
+
+
+async def test_old_failures_are_forgotten(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    with pytest.raises(InvalidCredentials):
+        await service.sign_in(EMAIL, "wrong")
+    await _run(users_db, "UPDATE attempts SET failures = 1000, last_at = now() - interval '25 hours'")
+    with pytest.raises(InvalidCredentials):
+        await service.sign_in(EMAIL, "wrong")
+    assert await service.sign_in(EMAIL, PASSWORD)
+
+
+async def test_what_has_expired_is_deleted(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    await service.sign_in(EMAIL, PASSWORD)
+    kept = await service.sign_in(EMAIL, PASSWORD)
+    with pytest.raises(InvalidCredentials):
+        await service.sign_in("old@example.com", "wrong")
+    with pytest.raises(InvalidCredentials):
+        await service.sign_in(EMAIL, "wrong")
+    old = datetime.now(UTC) - timedelta(days=2)
+    for table, column in (("attempts", "last_at"), ("refresh_tokens", "expires_at")):
+        await _run(users_db, f"UPDATE {table} SET {column} = '{old}' WHERE ctid = (SELECT min(ctid) FROM {table})")
+    cleaning = asyncio.create_task(service.clean_now_and_then())
+
+    async def clean() -> bool:
+        return (await count(users_db, "refresh_tokens"), await count(users_db, "attempts")) == (1, 1)
+
+    await eventually(clean)
+    cleaning.cancel()
+    assert await service.refresh(kept.refresh_token)
+
+
+async def _run(database: Database, statement: str) -> None:
+    async with database.autocommit() as connection:
+        await connection.execute(sql(statement))

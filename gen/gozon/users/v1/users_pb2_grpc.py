@@ -48,6 +48,11 @@ class UsersServiceStub:
                 request_serializer=gozon_dot_users_dot_v1_dot_users__pb2.TokenRequest.SerializeToString,
                 response_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.TokenResponse.FromString,
                 _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/gozon.users.v1.UsersService/RevokeToken',
+                request_serializer=gozon_dot_users_dot_v1_dot_users__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/gozon.users.v1.UsersService/GetJwks',
                 request_serializer=gozon_dot_users_dot_v1_dot_users__pb2.GetJwksRequest.SerializeToString,
@@ -57,6 +62,16 @@ class UsersServiceStub:
                 '/gozon.users.v1.UsersService/GetMe',
                 request_serializer=gozon_dot_users_dot_v1_dot_users__pb2.GetMeRequest.SerializeToString,
                 response_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.User.FromString,
+                _registered_method=True)
+        self.UpdateMe = channel.unary_unary(
+                '/gozon.users.v1.UsersService/UpdateMe',
+                request_serializer=gozon_dot_users_dot_v1_dot_users__pb2.UpdateMeRequest.SerializeToString,
+                response_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.User.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/gozon.users.v1.UsersService/ChangePassword',
+                request_serializer=gozon_dot_users_dot_v1_dot_users__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
 
 
@@ -71,21 +86,42 @@ class UsersServiceServicer:
         """Creates a user. Needs no token.
 
         Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-        INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
+        INVALID_ARGUMENT (INVALID_REQUEST, COMMON_PASSWORD) for a bad email or password;
+        RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Token(self, request, context):
-        """Issues an access token: OAuth 2.0 password grant (RFC 6749 section 4.3). Needs no token.
+        """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
+        (RFC 6749 sections 4.3 and 6). Needs no token.
 
-        Over REST the request is application/x-www-form-urlencoded with the same field names, as the
-        RFC asks; over gRPC the fields are set directly. An unknown user and a wrong password get the
-        same answer in the same time.
+        Over REST the request is application/x-www-form-urlencoded with the same field names, and an
+        error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
+        are set directly. An unknown user and a wrong password get the same answer in the same time.
+        After 10 wrong passwords for one email, each further one makes it wait twice as long, up to 15
+        minutes.
 
-        Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-        INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
+        A refresh token works once: its answer holds the next one. If it is used again, somebody has a
+        copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
+
+        Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
+        "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+        (TOO_MANY_ATTEMPTS, OVERLOADED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Signs out: ends the sign-in that a refresh token belongs to (RFC 7009). Needs no token but that
+        one. Access tokens stay valid until they expire, at most 15 minutes later.
+
+        The request is a form over REST, as in Token. A token that is not known, or ended already, is no
+        error.
+
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +144,27 @@ class UsersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateMe(self, request, context):
+        """Changes the user the token belongs to: the fields that are set.
+
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST); ABORTED (STALE_ETAG) when the user is not any more
+        what the etag stands for: read it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Sets a new password and ends all sign-ins; over REST the answer is 204. Access tokens stay valid
+        until they expire, at most 15 minutes later.
+
+        Errors: PERMISSION_DENIED (WRONG_PASSWORD) for a wrong current password; INVALID_ARGUMENT
+        (INVALID_REQUEST, COMMON_PASSWORD); RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, OVERLOADED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +178,11 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     request_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.TokenRequest.FromString,
                     response_serializer=gozon_dot_users_dot_v1_dot_users__pb2.TokenResponse.SerializeToString,
             ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=gozon_dot_users_dot_v1_dot_users__pb2.RevokeTokenResponse.SerializeToString,
+            ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
                     request_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.GetJwksRequest.FromString,
@@ -130,6 +192,16 @@ def add_UsersServiceServicer_to_server(servicer, server):
                     servicer.GetMe,
                     request_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.GetMeRequest.FromString,
                     response_serializer=gozon_dot_users_dot_v1_dot_users__pb2.User.SerializeToString,
+            ),
+            'UpdateMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMe,
+                    request_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.UpdateMeRequest.FromString,
+                    response_serializer=gozon_dot_users_dot_v1_dot_users__pb2.User.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=gozon_dot_users_dot_v1_dot_users__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=gozon_dot_users_dot_v1_dot_users__pb2.ChangePasswordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -201,6 +273,33 @@ class UsersService:
             _registered_method=True)
 
     @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.users.v1.UsersService/RevokeToken',
+            gozon_dot_users_dot_v1_dot_users__pb2.RevokeTokenRequest.SerializeToString,
+            gozon_dot_users_dot_v1_dot_users__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetJwks(request,
             target,
             options=(),
@@ -244,6 +343,60 @@ class UsersService:
             '/gozon.users.v1.UsersService/GetMe',
             gozon_dot_users_dot_v1_dot_users__pb2.GetMeRequest.SerializeToString,
             gozon_dot_users_dot_v1_dot_users__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.users.v1.UsersService/UpdateMe',
+            gozon_dot_users_dot_v1_dot_users__pb2.UpdateMeRequest.SerializeToString,
+            gozon_dot_users_dot_v1_dot_users__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.users.v1.UsersService/ChangePassword',
+            gozon_dot_users_dot_v1_dot_users__pb2.ChangePasswordRequest.SerializeToString,
+            gozon_dot_users_dot_v1_dot_users__pb2.ChangePasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

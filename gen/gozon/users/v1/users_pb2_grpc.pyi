@@ -41,17 +41,34 @@ class UsersServiceStub:
     """Creates a user. Needs no token.
 
     Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-    INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
+    INVALID_ARGUMENT (INVALID_REQUEST, COMMON_PASSWORD) for a bad email or password;
+    RESOURCE_EXHAUSTED (OVERLOADED).
     """
     Token: _grpc.UnaryUnaryMultiCallable[_users_pb2.TokenRequest, _users_pb2.TokenResponse]
-    """Issues an access token: OAuth 2.0 password grant (RFC 6749 section 4.3). Needs no token.
+    """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
+    (RFC 6749 sections 4.3 and 6). Needs no token.
 
-    Over REST the request is application/x-www-form-urlencoded with the same field names, as the
-    RFC asks; over gRPC the fields are set directly. An unknown user and a wrong password get the
-    same answer in the same time.
+    Over REST the request is application/x-www-form-urlencoded with the same field names, and an
+    error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
+    are set directly. An unknown user and a wrong password get the same answer in the same time.
+    After 10 wrong passwords for one email, each further one makes it wait twice as long, up to 15
+    minutes.
 
-    Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-    INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
+    A refresh token works once: its answer holds the next one. If it is used again, somebody has a
+    copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
+
+    Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
+    "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+    (TOO_MANY_ATTEMPTS, OVERLOADED).
+    """
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_users_pb2.RevokeTokenRequest, _users_pb2.RevokeTokenResponse]
+    """Signs out: ends the sign-in that a refresh token belongs to (RFC 7009). Needs no token but that
+    one. Access tokens stay valid until they expire, at most 15 minutes later.
+
+    The request is a form over REST, as in Token. A token that is not known, or ended already, is no
+    error.
+
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST).
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.Jwks]
     """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). Needs no
@@ -61,6 +78,19 @@ class UsersServiceStub:
     """Returns the user the token belongs to.
 
     Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
+    """
+    UpdateMe: _grpc.UnaryUnaryMultiCallable[_users_pb2.UpdateMeRequest, _users_pb2.User]
+    """Changes the user the token belongs to: the fields that are set.
+
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST); ABORTED (STALE_ETAG) when the user is not any more
+    what the etag stands for: read it again.
+    """
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _users_pb2.ChangePasswordResponse]
+    """Sets a new password and ends all sign-ins; over REST the answer is 204. Access tokens stay valid
+    until they expire, at most 15 minutes later.
+
+    Errors: PERMISSION_DENIED (WRONG_PASSWORD) for a wrong current password; INVALID_ARGUMENT
+    (INVALID_REQUEST, COMMON_PASSWORD); RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, OVERLOADED).
     """
 
 @_typing.type_check_only
@@ -76,17 +106,34 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Creates a user. Needs no token.
 
     Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-    INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
+    INVALID_ARGUMENT (INVALID_REQUEST, COMMON_PASSWORD) for a bad email or password;
+    RESOURCE_EXHAUSTED (OVERLOADED).
     """
     Token: _aio.UnaryUnaryMultiCallable[_users_pb2.TokenRequest, _users_pb2.TokenResponse]  # type: ignore[assignment]
-    """Issues an access token: OAuth 2.0 password grant (RFC 6749 section 4.3). Needs no token.
+    """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
+    (RFC 6749 sections 4.3 and 6). Needs no token.
 
-    Over REST the request is application/x-www-form-urlencoded with the same field names, as the
-    RFC asks; over gRPC the fields are set directly. An unknown user and a wrong password get the
-    same answer in the same time.
+    Over REST the request is application/x-www-form-urlencoded with the same field names, and an
+    error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
+    are set directly. An unknown user and a wrong password get the same answer in the same time.
+    After 10 wrong passwords for one email, each further one makes it wait twice as long, up to 15
+    minutes.
 
-    Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-    INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
+    A refresh token works once: its answer holds the next one. If it is used again, somebody has a
+    copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
+
+    Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
+    "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+    (TOO_MANY_ATTEMPTS, OVERLOADED).
+    """
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_users_pb2.RevokeTokenRequest, _users_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    """Signs out: ends the sign-in that a refresh token belongs to (RFC 7009). Needs no token but that
+    one. Access tokens stay valid until they expire, at most 15 minutes later.
+
+    The request is a form over REST, as in Token. A token that is not known, or ended already, is no
+    error.
+
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST).
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_users_pb2.GetJwksRequest, _users_pb2.Jwks]  # type: ignore[assignment]
     """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). Needs no
@@ -96,6 +143,19 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """Returns the user the token belongs to.
 
     Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
+    """
+    UpdateMe: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateMeRequest, _users_pb2.User]  # type: ignore[assignment]
+    """Changes the user the token belongs to: the fields that are set.
+
+    Errors: INVALID_ARGUMENT (INVALID_REQUEST); ABORTED (STALE_ETAG) when the user is not any more
+    what the etag stands for: read it again.
+    """
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_users_pb2.ChangePasswordRequest, _users_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Sets a new password and ends all sign-ins; over REST the answer is 204. Access tokens stay valid
+    until they expire, at most 15 minutes later.
+
+    Errors: PERMISSION_DENIED (WRONG_PASSWORD) for a wrong current password; INVALID_ARGUMENT
+    (INVALID_REQUEST, COMMON_PASSWORD); RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, OVERLOADED).
     """
 
 class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -114,7 +174,8 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a user. Needs no token.
 
         Errors: ALREADY_EXISTS (EMAIL_TAKEN) when the email is registered, in whatever letter case;
-        INVALID_ARGUMENT (INVALID_REQUEST) for a bad email or password; RESOURCE_EXHAUSTED (OVERLOADED).
+        INVALID_ARGUMENT (INVALID_REQUEST, COMMON_PASSWORD) for a bad email or password;
+        RESOURCE_EXHAUSTED (OVERLOADED).
         """
 
     @_abc_1.abstractmethod
@@ -123,14 +184,36 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _users_pb2.TokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.TokenResponse, _abc.Awaitable[_users_pb2.TokenResponse]]:
-        """Issues an access token: OAuth 2.0 password grant (RFC 6749 section 4.3). Needs no token.
+        """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
+        (RFC 6749 sections 4.3 and 6). Needs no token.
 
-        Over REST the request is application/x-www-form-urlencoded with the same field names, as the
-        RFC asks; over gRPC the fields are set directly. An unknown user and a wrong password get the
-        same answer in the same time.
+        Over REST the request is application/x-www-form-urlencoded with the same field names, and an
+        error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
+        are set directly. An unknown user and a wrong password get the same answer in the same time.
+        After 10 wrong passwords for one email, each further one makes it wait twice as long, up to 15
+        minutes.
 
-        Errors: UNAUTHENTICATED (INVALID_CREDENTIALS); INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE,
-        INVALID_REQUEST); RESOURCE_EXHAUSTED (OVERLOADED).
+        A refresh token works once: its answer holds the next one. If it is used again, somebody has a
+        copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
+
+        Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
+        "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+        (TOO_MANY_ATTEMPTS, OVERLOADED).
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _users_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.RevokeTokenResponse, _abc.Awaitable[_users_pb2.RevokeTokenResponse]]:
+        """Signs out: ends the sign-in that a refresh token belongs to (RFC 7009). Needs no token but that
+        one. Access tokens stay valid until they expire, at most 15 minutes later.
+
+        The request is a form over REST, as in Token. A token that is not known, or ended already, is no
+        error.
+
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST).
         """
 
     @_abc_1.abstractmethod
@@ -152,6 +235,31 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the user the token belongs to.
 
         Errors: UNAUTHENTICATED (MISSING_TOKEN; INVALID_TOKEN, also when the user is gone).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateMe(
+        self,
+        request: _users_pb2.UpdateMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.User, _abc.Awaitable[_users_pb2.User]]:
+        """Changes the user the token belongs to: the fields that are set.
+
+        Errors: INVALID_ARGUMENT (INVALID_REQUEST); ABORTED (STALE_ETAG) when the user is not any more
+        what the etag stands for: read it again.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _users_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_users_pb2.ChangePasswordResponse, _abc.Awaitable[_users_pb2.ChangePasswordResponse]]:
+        """Sets a new password and ends all sign-ins; over REST the answer is 204. Access tokens stay valid
+        until they expire, at most 15 minutes later.
+
+        Errors: PERMISSION_DENIED (WRONG_PASSWORD) for a wrong current password; INVALID_ARGUMENT
+        (INVALID_REQUEST, COMMON_PASSWORD); RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS, OVERLOADED).
         """
 
 def add_UsersServiceServicer_to_server(servicer: UsersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,237 @@
+"""One durable consumer at work: batches, bounded redelivery, dead letters.
+
+Returning from a handler is an ack, raising is a nack. An event that keeps failing alone is moved to the stream DEAD
+and blocks nobody; while the database is away nothing is counted against any event.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from prometheus_client import Counter
+
+from kit.batch import BUSY, EVENT_LINGER_SECONDS
+from kit.errors import DeadlineExceeded, Unavailable
+from kit.events import Event, pack, unpack
+from kit.telemetry import BATCH_SIZE, traceparent
+
+PULL = 32
+"""Messages that a consumer has in hand or has asked for: what it can't handle within ACK_WAIT comes again."""
+PULL_EXPIRES = 30.0
+BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
+MAX_FAILURES = 10_000
+
+CONSUMED = Counter("bus_consumed_total", "Messages handled", ["consumer", "outcome"])
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A durable consumer: its name is its identity and never changes."""
+
+    name: str
+    stream: str
+    subjects: tuple[str, ...]
+
+
+_Delivery = tuple[Msg, Sequence[Event]]
+"""A message of NATS, and the events in it."""
+
+Handler = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+class Consumption:
+    """One durable consumer at work: keeps a pull request open, so that messages come without being asked for."""
+
+    def __init__(
+        self,
+        client: Client,
+        consumer: Consumer,
+        handler: Handler,
+        batch: int,
+        stop: asyncio.Event,
+        redeclare: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._client = client
+        self._js: JetStreamContext = client.jetstream()
+        self._consumer = consumer
+        self._handler = handler
+        self._stop = stop
+        self._batch = batch
+        self._redeclare = redeclare
+        self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
+        self._inbox = client.new_inbox()
+        self._arrived: deque[Msg] = deque()
+        self._wake = asyncio.Event()
+        self._asked = 0
+        self._failures: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Pulls and handles until stopped."""
+        subscription = await self._client.subscribe(self._inbox, cb=self._on_message, pending_msgs_limit=-1)
+        stopper = asyncio.create_task(self._wake_on_stop())
+        last = 0
+        while not self._stop.is_set():
+            if self._asked + len(self._arrived) <= PULL // 2:
+                await self._pull()
+            if not self._arrived:
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(PULL_EXPIRES + 1):
+                        await self._wake.wait()
+                except TimeoutError:
+                    self.nothing_asked()
+                continue
+            if last > BUSY:
+                await asyncio.sleep(EVENT_LINGER_SECONDS)
+            batch = self._take()
+            last = sum(len(events) for _, events in batch)
+            BATCH_SIZE.labels(self._consumer.name).observe(last)
+            try:
+                await self._handle(batch)
+            except Exception as error:
+                # NATS is away: what was not acknowledged comes again.
+                log.warning("batch_abandoned", consumer=self._consumer.name, error=repr(error))
+        stopper.cancel()
+        await subscription.unsubscribe()
+        # Somebody else gets at once what this instance asked for and will not handle.
+        for msg in self._arrived:
+            await msg.nak()
+
+    def nothing_asked(self) -> None:
+        """Forgets the open pull, as the server does on a reconnect."""
+        self._asked = 0
+        self._wake.set()
+
+    async def _pull(self) -> None:
+        count = PULL - self._asked - len(self._arrived)
+        request = {"batch": count, "expires": int(PULL_EXPIRES * 1e9)}
+        self._asked += count
+        await self._client.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox)
+
+    async def _on_message(self, msg: Msg) -> None:
+        if msg.reply:
+            self._asked -= 1
+            self._arrived.append(msg)
+        else:
+            # The end of a pull: 408 expired, 409 consumer deleted and the like, 503 nobody there.
+            headers = msg.headers or {}
+            self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", PULL)))
+            if headers.get("Status") not in ("404", "408"):
+                log.warning("pull_ended", consumer=self._consumer.name, status=headers)
+                await asyncio.sleep(0.5)
+                await self._redeclare()
+        self._wake.set()
+
+    async def _wake_on_stop(self) -> None:
+        await self._stop.wait()
+        self._wake.set()
+
+    def _take(self) -> list[_Delivery]:
+        """Takes from what has arrived until it makes a batch."""
+        batch: list[_Delivery] = []
+        taken = 0
+        while self._arrived and taken < self._batch:
+            msg = self._arrived.popleft()
+            events = unpack(msg.subject, msg.data)
+            taken += len(events)
+            batch.append((msg, events))
+        return batch
+
+    async def _handle(self, batch: list[_Delivery]) -> None:
+        """Handles all events at once; if that fails, message by message, and then event by event."""
+        events = [event for _, events in batch for event in events]
+        try:
+            await self._handler(events)
+        except Unavailable:
+            await self._wait_for_database(batch)
+        except Exception as error:
+            if len(batch) > 1:
+                for delivery in batch:
+                    await self._handle([delivery])
+            elif len(events) > 1:
+                await self._handle_one_by_one(*batch[0])
+            else:
+                await self._failed(batch[0][0], {events[0]: error} if events else {})
+        else:
+            for msg, _ in batch:
+                await msg.ack()
+            self._succeeded(events)
+
+    async def _handle_one_by_one(self, msg: Msg, events: Sequence[Event]) -> None:
+        errors: dict[Event, Exception] = {}
+        for event in events:
+            try:
+                await self._handler([event])
+            except Unavailable:
+                await self._wait_for_database([(msg, events)])
+                return
+            except Exception as error:
+                errors[event] = error
+        self._succeeded([event for event in events if event not in errors])
+        await self._failed(msg, errors)
+
+    def _succeeded(self, events: Sequence[Event]) -> None:
+        CONSUMED.labels(self._consumer.name, "handled").inc(len(events))
+        for event in events if self._failures else ():
+            self._failures.pop(event.id, None)
+
+    async def _wait_for_database(self, batch: list[_Delivery]) -> None:
+        # Nobody is to blame: wait, then let all of them come again.
+        log.warning("handler_unavailable", consumer=self._consumer.name, messages=len(batch))
+        for msg, _ in batch:
+            await msg.nak(delay=BACKOFF[0])
+        await asyncio.sleep(0.2)
+
+    async def _failed(self, msg: Msg, errors: dict[Event, Exception]) -> None:
+        """Lets a message come again for the sake of the events that failed; makes dead letters of the hopeless ones."""
+        name = self._consumer.name
+        delay = 0.0
+        for event, error in errors.items():
+            if isinstance(error, DeadlineExceeded):
+                # A lock that somebody holds: slow, but nobody's fault.
+                delay = max(delay, BACKOFF[0])
+                continue
+            # Counted here and not by the server, which counts the deliveries while the database was away too.
+            failures = self._failures.pop(event.id, 0) + 1
+            traceparent.set(event.traceparent)
+            if failures <= len(BACKOFF):
+                if len(self._failures) >= MAX_FAILURES:
+                    # Those that another instance has handled since are never forgotten otherwise.
+                    self._failures.clear()
+                self._failures[event.id] = failures
+                delay = max(delay, BACKOFF[failures - 1])
+                log.warning("redelivery", consumer=name, event_id=event.id, failures=failures, error=repr(error))
+                CONSUMED.labels(name, "failed").inc()
+            else:
+                log.error("dead_letter", consumer=name, event_id=event.id, failures=failures, exc_info=error)
+                await self._bury(event, failures, error)
+                CONSUMED.labels(name, "dead").inc()
+        traceparent.set("")
+        if delay:
+            await msg.nak(delay=delay)
+        else:
+            # Only after the dead letters are stored: a crash in between makes a second copy, never none.
+            await msg.ack()
+
+    async def _bury(self, event: Event, failures: int, error: Exception) -> None:
+        [envelope] = pack([event])
+        await self._js.publish(
+            f"dead.{self._consumer.name}",
+            envelope.payload,
+            headers={
+                "Nats-Msg-Id": f"{self._consumer.name}:{event.id}",
+                "Gozon-Event-Id": event.id,
+                "Gozon-Subject": event.subject,
+                "Gozon-Failures": str(failures),
+                "Gozon-Error": ascii(error)[:500],
+            },
+        )
