@@ -117,8 +117,11 @@ async def test_errors_of_oauth_have_its_members_and_ours(
 
 
 async def test_other_errors_of_token_stay_as_they_are(rest: httpx.AsyncClient, standin: StandIn) -> None:
-    standin.answers["Token"] = refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "Wait.")
-    assert_error(await rest.post("/token", data=FORM), 429, 8, "OVERLOADED")
+    standin.answers["Token"] = refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "Wait.", retry_after="7")
+    answer = await rest.post("/token", data=FORM)
+
+    assert_error(answer, 429, 8, "OVERLOADED")
+    assert answer.headers["retry-after"] == "7"
 
 
 async def test_what_is_meant_for_rest_does_not_reach_grpc(
