@@ -204,6 +204,8 @@ class Document:
             }
         if form or elsewhere:
             schema = self._message(method.input_type, answer=False)
+            if form:
+                schema.pop("propertyNames")
             for field in elsewhere:
                 schema["properties"].pop(field, None)
             required = [field for field in schema.pop("required", []) if field not in elsewhere] + traits["required"]
@@ -291,6 +293,9 @@ class Document:
                 if isinstance(kind := properties[name].get("type"), str | list):
                     properties[name]["type"] = [*([kind] if isinstance(kind, str) else kind), "null"]
         schema: Json = {"type": "object", "description": _tidy(generated.get("description", ""))}
+        if not answer:
+            # An unknown member is ignored, but none may be nameless.
+            schema["propertyNames"] = {"minLength": 1}
         if required:
             schema["required"] = required
         return schema | {"properties": properties}
@@ -302,6 +307,9 @@ class Document:
                 part.update(self._reference(part["$ref"].removeprefix(REF), answer=answer))
             if part.get("format") == "int64":
                 part.update(type="string" if answer else ["integer", "string"], pattern=_digits(part))
+            elif not answer and part.get("type") == "string" and not part.keys() & {"pattern", "format", "enum"}:
+                # PostgreSQL can't store a NUL.
+                part["pattern"] = r"^[^\u0000]*$"
         return schema
 
     def _reachable(self, names: Iterator[str]) -> set[str]:

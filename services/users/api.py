@@ -141,7 +141,7 @@ def _form(form: HttpBody, *names: str) -> dict[str, str]:
         sent = parse_qs(form.data.decode(), keep_blank_values=True, strict_parsing=bool(form.data), errors="strict")
     except ValueError:
         raise InvalidArgument("The form is malformed.") from None
-    if any(len(values) > 1 for values in sent.values()):
+    if any(len(sent.get(name, ())) > 1 for name in names):
         raise InvalidArgument("A parameter is given more than once (RFC 6749 section 3.2).")
     return {name: sent.get(name, [""])[0] for name in names}
 
