@@ -11,9 +11,9 @@ BIN := .venv/bin
 GOZON := $(BIN)/gozon
 # What make installs is what uv.lock says, with the Python found here.
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
-SOURCES := kit services stack tests
+SOURCES := kit services stack tests tools
 
-.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check migrate bench chaos clean
+.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check clients migrate bench chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -76,7 +76,27 @@ format: .venv/.dev ## Format code and contracts
 # Messages for every contract, stubs where there is a service; google/* comes with googleapis-common-protos.
 PROTOS = $(shell find protos third_party/buf -name '*.proto' | LC_ALL=C sort)
 PROTOS_OF_SERVICES = $(shell grep -l '^service ' $(PROTOS))
-PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos -Ithird_party
+WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
+PROTOC = $(WITH_BIN) $(BIN)/python -m grpc_tools.protoc -Iprotos -Ithird_party
+
+COLLECTION := gozon.postman_collection.json
+# Go is a wheel too; nothing else needs it.
+GENERATOR := $(BIN)/protoc-gen-connect-openapi
+OPENAPI_OPTIONS := path=generated.yaml,features=google.api.http;protovalidate,with-proto-names,with-streaming,short-service-tags,short-operation-ids
+
+# Its caches are as large as all of .venv and go when it is built.
+$(GENERATOR): tools/go.mod tools/go.sum | .venv/.dev
+	@echo 'Building the generator of edge/openapi.yaml: two minutes, once'
+	@$(UV) sync --frozen --inexact --group go
+	@venv="$(CURDIR)/.venv" && cd tools && GOPATH="$$venv/.go" GOCACHE="$$venv/.go/cache" GOFLAGS=-modcacherw \
+		GOTOOLCHAIN=local CGO_ENABLED=0 timeout 400 "$$venv/bin/go" build -trimpath -buildvcs=false \
+		-ldflags '-s -w' -o ../$@ github.com/sudorandom/protoc-gen-connect-openapi; code=$$?; rm -rf "$$venv/.go"; exit $$code
+
+# $(call openapi,FOLDER): writes FOLDER/openapi.yaml and the Postman collection beside it, after generate.
+define openapi
+	$(PROTOC) '--connect-openapi_opt=$(OPENAPI_OPTIONS)' --connect-openapi_out=$(1) $(PROTOS_OF_SERVICES)
+	$(BIN)/python -m tools.openapi write $(1)
+endef
 
 # $(call generate,FOLDER): writes FOLDER/gen and FOLDER/gozon.binpb.
 define generate
@@ -86,14 +106,41 @@ define generate
 	$(BIN)/buf build --exclude-source-info -o $(1)/gozon.binpb
 endef
 
-gen: .venv/.dev ## Regenerate gen/ and edge/gozon.binpb from protos/
+gen: .venv/.dev $(GENERATOR) ## Regenerate gen/, edge/gozon.binpb, edge/openapi.yaml and the Postman collection
 	$(call generate,.gen.new)
-	@rm -rf gen/gozon gen/buf && mv .gen.new/gen/* gen/ && mv .gen.new/gozon.binpb edge/ && rm -rf .gen.new
+	$(call openapi,.gen.new)
+	@rm -rf gen/gozon gen/buf && mv .gen.new/gen/* gen/ && mv .gen.new/gozon.binpb .gen.new/openapi.yaml edge/ \
+		&& mv .gen.new/$(COLLECTION) docs/ && rm -rf .gen.new
 
-gen-check: .venv/.dev ## Fail when gen/ or edge/gozon.binpb is not what protos/ gives
+# Where Go's modules are out of reach, the checksum in edge/openapi.yaml still tells whether it is what `make gen` wrote
+# from the sources as they are.
+gen-check: .venv/.dev ## Fail when what `make gen` writes is not what it would write now
 	$(call generate,.gen.new)
 	@diff -r -x __pycache__ .gen.new/gen gen && cmp .gen.new/gozon.binpb edge/gozon.binpb \
-		&& rm -rf .gen.new || { rm -rf .gen.new; echo 'run make gen'; exit 1; }
+		&& $(BIN)/python -m tools.openapi verify || { rm -rf .gen.new; echo 'run make gen'; exit 1; }
+	@if $(MAKE) $(GENERATOR); then $(MAKE) .openapi-check; \
+		else echo 'The generator can not be built here: edge/openapi.yaml was compared by its checksum alone.'; fi
+	@rm -rf .gen.new
+
+.PHONY: .openapi-check
+.openapi-check:
+	$(call openapi,.gen.new)
+	@cmp .gen.new/openapi.yaml edge/openapi.yaml && cmp .gen.new/$(COLLECTION) docs/$(COLLECTION) \
+		|| { rm -rf .gen.new; echo 'run make gen'; exit 1; }
+
+# A package for each language: what is committed in clients/, and what is generated beside it.
+clients: .venv/.clients ## Make client packages for Python, TypeScript and Go in build/clients
+	@rm -rf build/clients && mkdir -p build && cp -R clients build/clients
+	@cp -R gen/buf gen/gozon build/clients/python
+	@find build/clients/python -name __pycache__ -prune -exec rm -rf {} +
+	@touch build/clients/python/buf/py.typed build/clients/python/gozon/py.typed
+	$(UV) build --quiet build/clients/python
+	$(WITH_BIN) npm --prefix build/clients/typescript ci --ignore-scripts
+	$(WITH_BIN) buf generate --template clients/typescript/buf.gen.yaml
+	$(WITH_BIN) npm pack --silent --pack-destination build/clients/typescript ./build/clients/typescript >/dev/null
+	$(WITH_BIN) buf generate --template clients/go/buf.gen.yaml
+	$(WITH_BIN) go build -C build/clients/go ./...
+	@echo 'In build/clients: python/dist/*.whl, typescript/*.tgz, and the Go module go/. How to use them: docs/clients.md'
 
 bench: .venv/.dev ## Measure orders per second and latency beside pgbench
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -103,7 +150,7 @@ chaos: .venv/.dev ## Kill each process and wipe NATS under load, then check; SEE
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 	@if [ -x $(GOZON) ]; then $(GOZON) down; fi
-	rm -rf .venv .gen.new .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build .gen.new .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) gen -name __pycache__ -prune -exec rm -rf {} +
 
 # --- Installing; the files are stamps, so that a second make does nothing
@@ -125,5 +172,10 @@ clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 
 .venv/.dev: .venv/.uv pyproject.toml uv.lock
 	@echo 'Installing Gozon, its servers and the tools of its developers into .venv'
-	@$(UV) sync --frozen --inexact --all-groups
+	@$(UV) sync --frozen --inexact --group dev
 	@touch $@ .venv/.stack
+
+.venv/.clients: .venv/.dev
+	@echo 'Installing Go and Node.js into .venv'
+	@$(UV) sync --frozen --inexact --group clients
+	@touch $@

@@ -127,7 +127,7 @@ class IdempotencyKeyRequired(InvalidArgument):
     reason = "IDEMPOTENCY_KEY_REQUIRED"
 
 
-class IdempotencyKeyReused(InvalidArgument):
+class IdempotencyKeyReused(AlreadyExists):
     """This idempotency-key was used with another request; use a new key for a new intent."""
 
     reason = "IDEMPOTENCY_KEY_REUSED"

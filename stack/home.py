@@ -219,6 +219,7 @@ class Stack:
         ports = self.config.ports
         return {
             "edge": self.edge_url,
+            "docs": f"{self.edge_url}/docs",
             "envoy_admin": f"http://127.0.0.1:{ports['envoy-admin']}",
             "nats_monitor": f"http://127.0.0.1:{ports['nats-monitor']}",
         }

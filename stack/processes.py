@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from stack import binaries, probes
 from stack.config import SERVICES
-from stack.home import ADMIN_EMAIL, Stack
+from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
 
 class Stage(IntEnum):
@@ -39,7 +39,7 @@ class Process:
 def processes(stack: Stack) -> list[Process]:
     """Everything one stack runs, in the order of starting."""
     services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
-    return [_postgres(stack), _nats(stack), _valkey(stack), *services, _envoy(stack)]
+    return [_postgres(stack), _nats(stack), _valkey(stack), *services, _web(stack), _envoy(stack)]
 
 
 def _postgres(stack: Stack) -> Process:
@@ -92,6 +92,35 @@ def _valkey(stack: Stack) -> Process:
         argv=[*binaries.dying_with_parent("KILL"), str(binaries.valkey_server()), str(stack.home.valkey_config)],
         port=port,
         probe=probes.valkey(port, stack.secrets.valkey),
+    )
+
+
+def _web(stack: Stack) -> Process:
+    port = stack.config.ports["web"]
+    return Process(
+        name="web",
+        stage=Stage.EDGE,
+        argv=[
+            *binaries.dying_with_parent("KILL"),
+            str(binaries.caddy()),
+            "run",
+            "--adapter",
+            "caddyfile",
+            "--config",
+            str(CHECKOUT / "web" / "Caddyfile"),
+        ],
+        port=port,
+        probe=probes.http(port, "/openapi.yaml"),
+        env={
+            "GOZON_WEB_HOST": "127.0.0.1",
+            "GOZON_WEB_PORT": str(port),
+            "GOZON_WEB_ROOT": str(CHECKOUT / "web"),
+            "GOZON_WEB_OPENAPI": str(CHECKOUT / "edge"),
+            "GOZON_WEB_SWAGGER_UI": str(binaries.swagger_ui()),
+            # It asks for a folder of its own, although it has nothing to keep.
+            "XDG_DATA_HOME": str(stack.home.path / "web"),
+            "XDG_CONFIG_HOME": str(stack.home.path / "web"),
+        },
     )
 
 

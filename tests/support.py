@@ -184,7 +184,8 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
         if name == "grpc-status-details-bin":
             status = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
             info = error_details_pb2.ErrorInfo()
-            assert status.code == error.code().value[0]
+            # Else clients (grpcio-status) refuse to read it.
+            assert (status.code, status.message) == (error.code().value[0], error.details())
             if any(detail.Unpack(info) for detail in status.details):
                 assert info.domain == "gozon"
                 return str(info.reason)

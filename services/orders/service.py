@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order
@@ -125,8 +126,7 @@ class OrderService:
 
     async def get_order(self, order_id: str, caller: Identity) -> Order:
         """Returns an order of the caller, or any order to an admin. Errors: OrderNotFound."""
-        if cached := await self._cache.get(_cache_key(order_id)):
-            order = Order.FromString(cached)
+        if order := await self._cached(order_id):
             if not caller.may_act_for(order.user_id):
                 raise OrderNotFound
             return order
@@ -178,6 +178,14 @@ class OrderService:
             orders = await repository.unanswered(tx, datetime.now(UTC), ASK_AGAIN_LIMIT)
             await self._outbox.add(tx, [events.order_created(order, "") for order in orders])
         return len(orders)
+
+    async def _cached(self, order_id: str) -> Order | None:
+        value = await self._cache.get(_cache_key(order_id))
+        try:
+            return Order.FromString(value) if value else None
+        except DecodeError:
+            log.warning("cache_garbage", order_id=order_id)
+            return None
 
     async def _read(self, order_id: str, caller: Identity) -> Order:
         async with self._database.autocommit() as connection:

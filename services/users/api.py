@@ -5,6 +5,7 @@ from urllib.parse import parse_qs
 from google.api.httpbody_pb2 import HttpBody
 
 from gozon.users.v1.users_pb2 import (
+    DESCRIPTOR,
     ChangePasswordRequest,
     ChangePasswordResponse,
     GetJwksRequest,
@@ -22,6 +23,7 @@ from gozon.users.v1.users_pb2 import (
 from kit import access
 from kit.errors import Error, InvalidArgument, StaleEtag
 from kit.rpc import Call
+from kit.validation import validator_of
 from services.users import domain
 from services.users.domain import InvalidCredentials, InvalidRefreshToken, UnsupportedGrantType
 from services.users.service import UserService
@@ -66,8 +68,8 @@ class UsersApi:
 
     async def _token(self, request: TokenRequest) -> TokenResponse:
         if request.HasField("form"):
-            fields = _form(request.form, "grant_type", "username", "password", "refresh_token")
-            request = TokenRequest(**fields)
+            request = TokenRequest(**_form(request.form, "grant_type", "username", "password", "refresh_token"))
+            _validate_token(request, request.SerializeToString())
         match request.grant_type:
             case "password" if request.username and request.password:
                 signed_in = await self._service.sign_in(request.username, request.password)
@@ -90,13 +92,15 @@ class UsersApi:
 
     async def revoke_token(self, request: RevokeTokenRequest, call: Call) -> RevokeTokenResponse:
         try:
-            token = _form(request.form, "token")["token"] if request.HasField("form") else request.token
-            if not token:
+            if request.HasField("form"):
+                request = RevokeTokenRequest(**_form(request.form, "token"))
+                _validate_revocation(request, request.SerializeToString())
+            if not request.token:
                 raise InvalidArgument("Send the refresh token as token.")
         except InvalidArgument as error:
             error.headers["x-oauth-error"] = OAUTH_ERRORS[InvalidArgument]
             raise
-        await self._service.revoke(token)
+        await self._service.revoke(request.token)
         return RevokeTokenResponse()
 
     async def get_jwks(self, request: GetJwksRequest, call: Call) -> Jwks:
@@ -125,6 +129,10 @@ class UsersApi:
         return message
 
 
+_validate_token = validator_of(DESCRIPTOR.message_types_by_name["TokenRequest"])
+_validate_revocation = validator_of(DESCRIPTOR.message_types_by_name["RevokeTokenRequest"])
+
+
 def _form(form: HttpBody, *names: str) -> dict[str, str]:
     """Returns the named fields of a form, empty where they are missing. Errors: InvalidArgument."""
     if form.content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
@@ -135,10 +143,7 @@ def _form(form: HttpBody, *names: str) -> dict[str, str]:
         raise InvalidArgument("The form is malformed.") from None
     if any(len(values) > 1 for values in sent.values()):
         raise InvalidArgument("A parameter is given more than once (RFC 6749 section 3.2).")
-    fields = {name: sent.get(name, [""])[0] for name in names}
-    if "\0" in "".join(fields.values()):
-        raise InvalidArgument("The form contains a NUL character.")
-    return fields
+    return {name: sent.get(name, [""])[0] for name in names}
 
 
 def _version(etag: str) -> int | None:

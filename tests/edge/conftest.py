@@ -1,42 +1,79 @@
 """An Envoy of the tests' own with edge/envoy.yaml: limits as people get them, a key to sign with, no services."""
 
+import base64
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import grpc
 import httpx
+import jwt
 import pytest
 import yaml
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from gozon.users.v1 import users_pb2
-from kit import keys
-from services.users.tokens import TokenIssuer
+from kit.auth import ALGORITHM, AUDIENCE, ISSUER
 from stack import binaries, config, edge
-from tests.support import eventually, free_port
+from tests.edge.standin import StandIn, standing_in
+from tests.support import eventually, free_port, unique
 
-IssuerOf = Callable[..., TokenIssuer]
+Change = Callable[[dict[str, Any]], None]
+"""Changes a parsed edge/envoy.yaml, such as a number that no test can wait for."""
+
+
+class Issuer:
+    """Somebody with a key who signs what is asked for."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        numbers = self._key.public_key().public_numbers()
+        x, y = (
+            base64.urlsafe_b64encode(one.to_bytes(32, "big")).rstrip(b"=").decode() for one in (numbers.x, numbers.y)
+        )
+        self.jwk = {"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": unique("key"), "use": "sig", "alg": ALGORITHM}
+
+    def issue(self, user_id: str, **claims: object) -> str:
+        """Returns a token for a user, valid for a minute, with other claims where given; None leaves one out."""
+        now = int(time.time())
+        usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": now, "exp": now + 60, "jti": unique()}
+        present = {name: value for name, value in {**usual, **claims}.items() if value is not None}
+        return jwt.encode(present, self._key, ALGORITHM, headers={"kid": self.jwk["kid"]})
+
+    def headers(self, user_id: str) -> dict[str, str]:
+        """Returns what a REST request of a user carries."""
+        return {"authorization": f"Bearer {self.issue(user_id)}"}
 
 
 @dataclass(frozen=True)
 class LoneEdge:
-    """An edge with none of the services behind it."""
+    """An edge with none of our services behind it."""
 
     url: str
     target: str
+    admin_url: str
+
+
+def manager(edge: dict[str, Any]) -> dict[str, Any]:
+    """Returns the connection manager of the public listener in a parsed edge/envoy.yaml."""
+    public = next(one for one in edge["static_resources"]["listeners"] if one["name"] == "public")
+    found: dict[str, Any] = public["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
 
 
 @contextmanager
-def lone_edge(folder: Path, users_port: int) -> Iterator[LoneEdge]:
-    """Runs Envoy with edge/envoy.yaml on free ports; it expects Users on `users_port` and the others nowhere."""
-    ports = {name: free_port() for name in config.DEFAULT_PORTS} | {"users": users_port}
+def lone_edge(
+    folder: Path, ports: Mapping[str, int], instances: Mapping[str, int] | None = None, change: Change = lambda _: None
+) -> Iterator[LoneEdge]:
+    """Runs Envoy with edge/envoy.yaml on free ports; it expects services on `ports`, those not named nowhere."""
+    all_ports = {**{name: free_port() for name in config.DEFAULT_PORTS}, **ports}
+    counts = {**dict.fromkeys(config.SERVICES, 1), **(instances or {})}
+    adapted = edge.adapted(yaml.safe_load(edge.SOURCE.read_text()), config.Config(ports=all_ports, instances=counts))
+    change(adapted)
     file = folder / "envoy.yaml"
-    file.write_text(yaml.safe_dump(edge.adapted(yaml.safe_load(edge.SOURCE.read_text()), config.Config(ports=ports))))
+    file.write_text(yaml.safe_dump(adapted))
     options = [
         "--disable-hot-restart",
         "--concurrency",
@@ -49,71 +86,92 @@ def lone_edge(folder: Path, users_port: int) -> Iterator[LoneEdge]:
     command = [str(binaries.envoy()), "-c", str(file), *options]
     with (folder / "access.log").open("wb") as log, subprocess.Popen(command, stdout=log) as process:
         try:
-            yield LoneEdge(f"http://127.0.0.1:{ports['edge']}", f"127.0.0.1:{ports['edge']}")
+            target, admin = (f"127.0.0.1:{all_ports[name]}" for name in ("edge", "envoy-admin"))
+            yield LoneEdge(f"http://{target}", target, f"http://{admin}")
         finally:
             process.terminate()
 
 
 @pytest.fixture(scope="session")
-def issuer_of(tmp_path_factory: pytest.TempPathFactory) -> IssuerOf:
-    """Makes issuers of tokens that share one key, unless they are `foreign`."""
-    folder = tmp_path_factory.mktemp("keys")
+def issuer() -> Issuer:
+    """Whose tokens the edges of the tests accept."""
+    return Issuer()
 
-    def new_key(name: str) -> Path:
-        (folder / name).mkdir()
-        keys.add(folder / name, datetime.now(UTC))
-        return folder / name
 
-    ours, theirs = new_key("ours"), new_key("theirs")
-
-    def issuer(*, lifetime: int = 60, foreign: bool = False) -> TokenIssuer:
-        return TokenIssuer(theirs if foreign else ours, lifetime)
-
-    return issuer
+@pytest.fixture(scope="session")
+def stranger() -> Issuer:
+    """Whose tokens they don't."""
+    return Issuer()
 
 
 @pytest.fixture
 async def without_services(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an edge that has no service and so no keys."""
-    with lone_edge(tmp_path, free_port()) as lone:
+    with lone_edge(tmp_path, {}) as lone:
         async with httpx.AsyncClient(base_url=lone.url) as client:
             await _answers(client)
             yield client
 
 
 @pytest.fixture
-async def keys_only(tmp_path: Path, issuer_of: IssuerOf) -> AsyncIterator[LoneEdge]:
-    """An edge that can check tokens of `issuer_of`, and reach nothing else; its access log is tmp_path/access.log."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((_users_with_keys(*issuer_of().jwks()),))
-    servicer = health.HealthServicer()
-    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    with lone_edge(tmp_path, port) as lone:
-        async with httpx.AsyncClient(base_url=lone.url) as client:
-            await _answers(client)
-            junk = {"authorization": f"Bearer {issuer_of(foreign=True).issue('nobody', ())}"}
+async def keys_only(tmp_path: Path, issuer: Issuer) -> AsyncIterator[LoneEdge]:
+    """An edge that can check tokens of `issuer`, and reach nothing else; its access log is tmp_path/access.log."""
+    async with standing_in(issuer.jwk) as users:
+        with lone_edge(tmp_path, {"users": users.port}) as lone:
+            await has_keys(lone)
+            yield lone
 
-            async def has_keys() -> bool:
-                return (await client.get("/users/me", headers=junk)).status_code == 401
 
-            await eventually(has_keys)
+@asynccontextmanager
+async def edge_before(port: int, folder: Path, change: Change = lambda _: None) -> AsyncIterator[LoneEdge]:
+    """Runs an edge with the stand-in on a port as all services."""
+    with lone_edge(folder, dict.fromkeys(config.SERVICES, port), change=change) as lone:
+        await has_keys(lone)
+        await ready(lone)
         yield lone
-    await server.stop(None)
 
 
-def _users_with_keys(jwk: dict[str, str]) -> grpc.GenericRpcHandler:
-    """Users, as far as the edge needs it to check tokens."""
+@pytest.fixture
+async def standin(issuer: Issuer) -> AsyncIterator[StandIn]:
+    """What stands for all services behind `before_standin`."""
+    async with standing_in(issuer.jwk) as one:
+        yield one
 
-    async def get_jwks(_request: users_pb2.GetJwksRequest, _context: object) -> users_pb2.Jwks:
-        return users_pb2.Jwks(keys=[users_pb2.Jwk(**jwk)])
 
-    handler = grpc.unary_unary_rpc_method_handler(
-        get_jwks, users_pb2.GetJwksRequest.FromString, users_pb2.Jwks.SerializeToString
-    )
-    return grpc.method_handlers_generic_handler("gozon.users.v1.UsersService", {"GetJwks": handler})
+@pytest.fixture
+async def before_standin(standin: StandIn, tmp_path: Path) -> AsyncIterator[LoneEdge]:
+    """An edge with `standin` as all services."""
+    async with edge_before(standin.port, tmp_path) as lone:
+        yield lone
+
+
+@pytest.fixture
+async def rest(before_standin: LoneEdge) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `before_standin`."""
+    async with httpx.AsyncClient(base_url=before_standin.url) as client:
+        yield client
+
+
+async def has_keys(lone: LoneEdge) -> None:
+    """Waits until the edge has fetched keys: before, it can't say that a token is bad."""
+    async with httpx.AsyncClient(base_url=lone.url) as client:
+        await _answers(client)
+        junk = Issuer().headers("nobody")
+
+        async def refuses_junk() -> bool:
+            return (await client.get("/users/me", headers=junk)).status_code == 401
+
+        await eventually(refuses_junk)
+
+
+async def ready(lone: LoneEdge) -> None:
+    """Waits until the edge has found all services."""
+    async with httpx.AsyncClient(base_url=lone.url) as client:
+
+        async def all_healthy() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await eventually(all_healthy)
 
 
 async def _answers(client: httpx.AsyncClient) -> None:

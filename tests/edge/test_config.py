@@ -1,5 +1,6 @@
 """The file itself."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -32,7 +33,21 @@ def test_every_service_of_the_contracts_is_transcoded_and_has_a_cluster_and_a_pa
     assert set(configs["envoy.filters.http.grpc_json_transcoder"]["services"]) == services
     names = {service.split(".")[1] for service in services}
     assert set(configs["readyz"]["cluster_min_healthy_percentages"]) == names
-    assert {one["name"] for one in source["static_resources"]["clusters"]} == {*names, "jwks"}
+    assert {one["name"] for one in source["static_resources"]["clusters"]} == {*names, "jwks", "web"}
+
+
+def test_every_method_that_the_file_names_exists() -> None:
+    descriptors = FileDescriptorSet.FromString(edge.DESCRIPTORS.read_bytes())
+    methods = {
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in descriptors.file
+        for service in file.service
+        for method in service.method
+    }
+    named = set(re.findall(r"path: (/gozon[.\w]+/\w+)", edge.SOURCE.read_text()))
+
+    assert named
+    assert named <= methods
 
 
 def test_nothing_but_the_public_listener_leaves_the_machine() -> None:

@@ -1,6 +1,7 @@
 """Rate limits, with the numbers that people get."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,12 +10,15 @@ import pytest
 
 from gozon.users.v1.users_pb2 import TokenRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
-from tests.edge.conftest import IssuerOf, LoneEdge
+from tests.edge.conftest import Issuer, LoneEdge, edge_before, manager
 from tests.edge.expect import assert_error
+from tests.edge.standin import StandIn, says
+from tests.support import reason_of, unique
 
 LIMITED = (429, 8, "RATE_LIMITED")
 SIGN_IN_BURST = 20
 USER_BURST = 500
+DEPOSIT_BURST = 60
 
 
 async def until_limited(client: httpx.AsyncClient, method: str, path: str, burst: int, **request: Any) -> int:
@@ -45,6 +49,70 @@ async def test_one_address_may_not_guess_on(keys_only: LoneEdge, path: str) -> N
         assert (await client.get("/.well-known/jwks.json")).status_code == 200
 
 
+async def test_an_address_of_ipv6_is_all_of_its_network(standin: StandIn, tmp_path: Path) -> None:
+    def behind_a_load_balancer(edge: dict[str, Any]) -> None:
+        manager(edge)["xff_num_trusted_hops"] = 1
+
+    standin.answers["Token"] = says()
+    async with (
+        edge_before(standin.port, tmp_path, behind_a_load_balancer) as lone,
+        httpx.AsyncClient(base_url=lone.url) as client,
+    ):
+
+        async def status(address: str) -> int:
+            return (await client.post("/token", data={}, headers={"x-forwarded-for": address})).status_code
+
+        neighbours = [await status(f"2001:db8::{n:x}") for n in range(SIGN_IN_BURST + 20)]
+        assert neighbours[:SIGN_IN_BURST] == [200] * SIGN_IN_BURST
+        assert 429 in neighbours
+        assert await status("2001:db8:0:1::1") == 200
+        assert [await status(f"192.0.2.{n}") for n in range(SIGN_IN_BURST + 20)] == [200] * (SIGN_IN_BURST + 20)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "burst"), [("RevokeToken", SIGN_IN_BURST), ("ChangePassword", SIGN_IN_BURST), ("Token", SIGN_IN_BURST)]
+)
+async def test_one_address_may_not_guess_on_over_grpc(
+    keys_only: LoneEdge, issuer: Issuer, rpc: str, burst: int
+) -> None:
+    """Each of another user, which does not help."""
+    async with grpc.aio.insecure_channel(keys_only.target) as channel:
+        call = channel.unary_unary(f"/gozon.users.v1.UsersService/{rpc}", bytes, bytes)
+
+        async def limited() -> bool:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"", metadata=tuple(issuer.headers(unique()).items()))
+            return caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        answers = [await limited() for _ in range(burst + 20)]
+        assert not any(answers[:burst])
+        assert any(answers[burst:])
+
+
+async def test_revoking_needs_no_access_token_and_changing_a_password_does(keys_only: LoneEdge) -> None:
+    async with grpc.aio.insecure_channel(keys_only.target) as channel:
+        codes = {}
+        for rpc in ("RevokeToken", "ChangePassword", "UpdateMe"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(f"/gozon.users.v1.UsersService/{rpc}", bytes, bytes)(b"")
+            codes[rpc] = caught.value.code()
+    unknown, nobody = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED
+    assert codes == {"RevokeToken": unknown, "ChangePassword": nobody, "UpdateMe": nobody}
+
+
+async def test_deposits_of_a_user_are_limited_by_themselves(keys_only: LoneEdge, issuer: Issuer) -> None:
+    async with httpx.AsyncClient(base_url=keys_only.url) as client:
+        greedy, modest = issuer.headers("greedy"), issuer.headers("modest")
+        passed = await until_limited(client, "POST", "/accounts/1/deposit", DEPOSIT_BURST, json={}, headers=greedy)
+        assert DEPOSIT_BURST <= passed < USER_BURST
+
+        # The other path is the same method; other methods and users are free.
+        assert_error(await client.post("/users/1/add-funds", json={}, headers=greedy), *LIMITED)
+        assert (await client.get("/accounts/1", headers=greedy)).status_code == 503
+        free = await client.post("/accounts/1/deposit", json={}, headers=modest)
+        assert (free.status_code, free.headers["x-ratelimit-limit"]) == (503, str(DEPOSIT_BURST))
+
+
 async def test_grpc_is_limited_as_grpc(keys_only: LoneEdge) -> None:
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
         await until_limited(client, "POST", "/token", SIGN_IN_BURST, json={})
@@ -52,19 +120,16 @@ async def test_grpc_is_limited_as_grpc(keys_only: LoneEdge) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await UsersServiceStub(channel).Token(TokenRequest())
 
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (caught.value.code(), reason_of(caught.value)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
     assert "retry-after" in dict(caught.value.initial_metadata() or ()) | dict(caught.value.trailing_metadata() or ())
 
 
-async def test_one_user_does_not_use_up_the_limit_of_another(keys_only: LoneEdge, issuer_of: IssuerOf) -> None:
+async def test_one_user_does_not_use_up_the_limit_of_another(keys_only: LoneEdge, issuer: Issuer) -> None:
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
-        greedy = {"authorization": f"Bearer {issuer_of().issue('greedy', ())}"}
-        modest = {"authorization": f"Bearer {issuer_of().issue('modest', ())}"}
+        greedy, modest = issuer.headers("greedy"), issuer.headers("modest")
         passed = await until_limited(client, "GET", "/orders", USER_BURST, headers=greedy)
         assert passed >= USER_BURST
 
         assert (await client.get("/orders", headers=modest)).headers["x-ratelimit-limit"] == str(USER_BURST)
         # Another token of the same user is the same user.
-        await until_limited(
-            client, "GET", "/orders", USER_BURST, headers={"authorization": f"Bearer {issuer_of().issue('greedy', ())}"}
-        )
+        await until_limited(client, "GET", "/orders", USER_BURST, headers=issuer.headers("greedy"))

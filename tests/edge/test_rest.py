@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from tests.edge.expect import assert_error
 from tests.support import Edge, User
 
 ORIGIN = "http://localhost:8080"
@@ -39,6 +40,30 @@ async def test_a_token_is_got_with_a_form_and_not_kept_by_caches(edge: Edge, ali
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     assert answer.json()["token_type"] == "Bearer"
+
+
+async def test_changes_of_oneself_by_etag(edge: Edge) -> None:
+    user = await edge.register()
+    read = await edge.rest.get("/users/me", headers=user.headers)
+    etag = read.headers["etag"]
+    assert etag == f'"{read.json()["etag"]}"'
+
+    headers = {**user.headers, "if-match": etag}
+    changed = await edge.rest.patch("/users/me", json={"username": "Ann"}, headers=headers)
+    assert (changed.status_code, changed.json()["username"]) == (200, "Ann")
+    assert changed.headers["etag"] != etag
+    assert_error(await edge.rest.patch("/users/me", json={"username": "Bea"}, headers=headers), 409, 10, "STALE_ETAG")
+
+
+async def test_a_changed_password_is_204(edge: Edge) -> None:
+    user = await edge.register()
+    passwords = {"current_password": user.password, "new_password": "an altogether different one"}
+    answer = await edge.rest.post("/users/me/password", json=passwords, headers=user.headers)
+    again = await edge.rest.post("/users/me/password", json=passwords, headers=user.headers)
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert not {"content-type", "x-http-code"} & set(answer.headers)
+    assert_error(again, 403, 7, "WRONG_PASSWORD")
 
 
 async def test_keys_are_public(edge: Edge) -> None:
@@ -115,21 +140,25 @@ async def test_healthz_and_readyz_need_no_token(edge: Edge) -> None:
 
 
 async def test_a_page_of_an_allowed_origin_may_ask_and_read(edge: Edge, alice: User) -> None:
-    preflight = await edge.rest.options(
-        "/orders",
-        headers={
-            "origin": ORIGIN,
-            "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization, content-type, idempotency-key",
-        },
-    )
-    assert preflight.status_code == 200
-    assert preflight.headers["access-control-allow-origin"] == ORIGIN
-    assert {"authorization", "idempotency-key"} <= set(preflight.headers["access-control-allow-headers"].split(", "))
+    wanted = {"authorization", "content-type", "idempotency-key", "if-match"}
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        preflight = await edge.rest.options(
+            "/orders",
+            headers={
+                "origin": ORIGIN,
+                "access-control-request-method": method,
+                "access-control-request-headers": ", ".join(wanted),
+            },
+        )
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == ORIGIN
+        assert method in preflight.headers["access-control-allow-methods"].split(", ")
+        assert wanted <= set(preflight.headers["access-control-allow-headers"].split(", "))
 
     answer = await edge.rest.get("/users/me", headers={**alice.headers, "origin": ORIGIN})
     assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert "location" in answer.headers["access-control-expose-headers"]
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert {"location", "etag", "idempotency-replayed", "retry-after", "x-request-id"} <= exposed
     refused = await edge.rest.get("/users/me", headers={"origin": ORIGIN})
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == ORIGIN, "else the page can't read why"

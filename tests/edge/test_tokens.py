@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -13,7 +12,7 @@ import pytest
 
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest
 from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
-from tests.edge.conftest import IssuerOf, LoneEdge
+from tests.edge.conftest import Issuer, LoneEdge
 from tests.edge.expect import assert_error
 from tests.support import Edge, User, eventually
 
@@ -81,35 +80,29 @@ async def test_a_token_in_the_query_is_none(edge: Edge, alice: User) -> None:
     assert answer.status_code == 400
 
 
-async def test_only_our_own_valid_tokens_pass(keys_only: LoneEdge, issuer_of: IssuerOf) -> None:
-    def token(**claims: object) -> str:
-        now = int(time.time())
-        all_claims = {"iss": "gozon", "aud": "gozon", "sub": "u", "exp": now + 60, **claims}
-        key = issuer_of()._keys().signing(datetime.now(UTC))
-        present = {name: value for name, value in all_claims.items() if value is not None}
-        return jwt.encode(present, key.private, "ES256", headers={"kid": key.jwk["kid"]})
-
+async def test_only_our_own_valid_tokens_pass(keys_only: LoneEdge, issuer: Issuer, stranger: Issuer) -> None:
+    now = int(time.time())
     bad = {
-        "foreign": issuer_of(foreign=True).issue("u", ()),
-        "expired": issuer_of(lifetime=-60).issue("u", ()),
-        "other audience": token(aud="another"),
-        "other issuer": token(iss="another"),
-        "no expiry": token(exp=None),
-        "no audience": token(aud=None),
-        "no issuer": token(iss=None),
-        "not yet": token(nbf=int(time.time()) + 600),
+        "foreign": stranger.issue("u"),
+        "expired": issuer.issue("u", exp=now - 15),
+        "other audience": issuer.issue("u", aud="another"),
+        "other issuer": issuer.issue("u", iss="another"),
+        "no expiry": issuer.issue("u", exp=None),
+        "no audience": issuer.issue("u", aud=None),
+        "no issuer": issuer.issue("u", iss=None),
+        "not yet": issuer.issue("u", nbf=now + 30),
     }
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
         for what, one in bad.items():
             answer = await client.post("/orders", json={"amount": 5}, headers={"authorization": f"Bearer {one}"})
             assert answer.status_code == 401, what
             assert_error(answer, *INVALID)
-        passed = await client.post("/orders", json={"amount": 5}, headers={"authorization": f"Bearer {token()}"})
+        passed = await client.post("/orders", json={"amount": 5}, headers=issuer.headers("u"))
     # It gets as far as the service, which isn't there; where it should be is nobody's business.
     assert_error(passed, *UNAVAILABLE)
 
 
-async def test_native_calls_get_a_native_status(keys_only: LoneEdge, issuer_of: IssuerOf) -> None:
+async def test_native_calls_get_a_native_status(keys_only: LoneEdge, issuer: Issuer, stranger: Issuer) -> None:
     async def code(token: str) -> tuple[grpc.StatusCode, str]:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await orders.CreateOrder(CreateOrderRequest(amount=5), metadata=(("authorization", f"Bearer {token}"),))
@@ -117,17 +110,17 @@ async def test_native_calls_get_a_native_status(keys_only: LoneEdge, issuer_of: 
 
     async with grpc.aio.insecure_channel(keys_only.target) as channel:
         orders = OrdersServiceStub(channel)
-        assert (await code(issuer_of(foreign=True).issue("u", ())))[0] == grpc.StatusCode.UNAUTHENTICATED
-        status, details = await code(issuer_of().issue("u", ()))
+        assert (await code(stranger.issue("u")))[0] == grpc.StatusCode.UNAUTHENTICATED
+        status, details = await code(issuer.issue("u"))
     assert status == grpc.StatusCode.UNAVAILABLE
     assert "127.0.0.1" not in details
     assert "upstream" not in details
 
 
 async def test_while_there_are_no_keys_the_answer_is_try_again_and_not_sign_in_again(
-    without_services: httpx.AsyncClient, issuer_of: IssuerOf
+    without_services: httpx.AsyncClient, issuer: Issuer
 ) -> None:
-    headers = {"authorization": f"Bearer {issuer_of().issue('u', ())}"}
+    headers = issuer.headers("u")
 
     assert_error(await without_services.get("/users/me", headers=headers), *UNAVAILABLE)
     assert_error(await without_services.get("/users/me"), *MISSING)
@@ -136,24 +129,28 @@ async def test_while_there_are_no_keys_the_answer_is_try_again_and_not_sign_in_a
     assert (await without_services.get("/healthz")).status_code == 200
 
 
-async def test_the_access_log_names_the_user_and_never_the_token(
-    keys_only: LoneEdge, issuer_of: IssuerOf, tmp_path: Path
+async def test_the_access_log_names_the_user_and_the_trace_and_never_the_token(
+    keys_only: LoneEdge, issuer: Issuer, tmp_path: Path
 ) -> None:
-    token = issuer_of().issue("user-one", ())
+    token = issuer.issue("user-one")
     request_id = "5f0c7f4e-0000-4000-8000-000000000001"
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
         headers = {"authorization": f"Bearer {token}", "x-request-id": request_id}
         await client.get("/orders?page_token=secret-in-query", headers=headers)
+        # No traceparent, so that it is ignored here and in the services.
+        await client.get("/users/me", headers=headers | {"traceparent": "00-7"})
+        await client.get("/accounts/1", headers=headers | {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
         await client.get("/readyz")
         await client.post("/token", data={"username": "u", "password": "secret-in-body"})
     log = tmp_path / "access.log"
 
     async def written() -> bool:
-        return request_id in log.read_text()
+        return '"/token"' in log.read_text()
 
     await eventually(written)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    (line,) = [one for one in lines if one.get("request_id") == request_id]
+    line, odd, traced = (one for one in lines if one.get("request_id") == request_id)
+    assert [one["trace_id"] for one in (line, odd, traced)] == [*[request_id.replace("-", "")] * 2, "a" * 32]
     assert (line["user"], line["method"], line["path"]) == ("user-one", "GET", "/orders")
     assert line["rpc"] == "/gozon.orders.v1.OrdersService/ListOrders"
     assert line["code"] == 503

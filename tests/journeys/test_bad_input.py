@@ -83,11 +83,14 @@ async def leaves_nothing_behind(stack: RunningStack) -> AsyncIterator[None]:
     assert await everything(stack) == before
 
 
-def assert_refused(answer: httpx.Response, status: int, reason: str) -> None:
-    """The one JSON shape of errors, with this reason."""
+def assert_refused(answer: httpx.Response, status: int, reason: str, oauth: str = "") -> None:
+    """The one JSON shape of errors, with this reason, and the members of an OAuth error where one is expected."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     error = answer.json()
+    if oauth:
+        assert error.pop("error") == oauth
+        assert error.pop("error_description") == error["message"].replace('"', "'")
     assert error.keys() == {"code", "message", "details"}
     assert error["message"]
     info = error["details"][0]
@@ -308,10 +311,11 @@ async def test_signing_in_badly_is_refused_and_does_not_tell_who_exists(edge: Ed
     for username, password in ((alice.email, "wrong password"), ("nobody@example.com", alice.password)):
         form = {"grant_type": "password", "username": username, "password": password}
         answers.append(await edge.rest.post("/token", data=form))
-        assert_refused(answers[-1], 401, "INVALID_CREDENTIALS")
+        assert_refused(answers[-1], 400, "INVALID_CREDENTIALS", "invalid_grant")
     assert answers[0].json() == answers[1].json()
     refused_grant = await edge.rest.post("/token", data={"grant_type": "client_credentials"})
-    assert_refused(refused_grant, 400, "UNSUPPORTED_GRANT_TYPE")
+    assert_refused(refused_grant, 400, "UNSUPPORTED_GRANT_TYPE", "unsupported_grant_type")
+    assert_refused(await edge.rest.post("/token/revoke", data={"token": ""}), 400, "INVALID_REQUEST", "invalid_request")
 
 
 @dataclass
@@ -394,7 +398,7 @@ async def test_the_same_key_with_another_body_is_refused(edge: Edge, gina: User,
     headers = {**gina.headers, "idempotency-key": known.key}
     for path in ("/orders", f"/accounts/{gina.id}/deposit"):
         for body in ({"amount": 6}, {"amount": 5, "currency": "RUB"}):
-            assert_refused(await edge.rest.post(path, json=body, headers=headers), 400, "IDEMPOTENCY_KEY_REUSED")
+            assert_refused(await edge.rest.post(path, json=body, headers=headers), 409, "IDEMPOTENCY_KEY_REUSED")
 
 
 async def test_the_order_of_somebody_else_is_not_there(edge: Edge, alice: User, known: Known) -> None:

@@ -208,6 +208,12 @@ async def test_an_order_that_fell_out_of_the_cache_is_read_and_cached_again(
     assert await cache.get(f"order:{order.id}") is not None
 
 
+async def test_garbage_in_the_cache_is_no_order(service: OrderService, cache: Cache) -> None:
+    order = await pending_order(service)
+    await cache.refresh({f"order:{order.id}": b"\xffnonsense"})
+    assert await service.get_order(order.id, ADMIN) == order
+
+
 async def test_orders_without_an_answer_are_asked_about_again_each_time_after_a_longer_while(
     service: OrderService, orders_db: Database
 ) -> None:

@@ -16,15 +16,15 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
-	ordersv1 "example.com/gozon-client/gen/gozon/orders/v1"
-	paymentsv1 "example.com/gozon-client/gen/gozon/payments/v1"
-	usersv1 "example.com/gozon-client/gen/gozon/users/v1"
+	ordersv1 "example.com/gozon-client/gozon/orders/v1"
+	paymentsv1 "example.com/gozon-client/gozon/payments/v1"
+	usersv1 "example.com/gozon-client/gozon/users/v1"
 )
 
 const password = "correct horse battery staple"
 
 func main() {
-	edge := flag.String("edge", "127.0.0.1:8080", "host:port of the edge")
+	edge := flag.String("edge", "localhost:8080", "host:port of the edge")
 	flag.Parse()
 	if err := run(*edge); err != nil {
 		log.Fatal(explain(err))

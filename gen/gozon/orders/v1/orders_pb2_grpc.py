@@ -84,8 +84,8 @@ class OrdersServiceServicer:
         (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
         Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-        the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
-        RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+        the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
+        another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,8 +47,8 @@ class OrdersServiceStub:
     (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
     Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-    the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
-    RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+    the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
+    another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]
     """Returns an order of the caller; any order for an admin.
@@ -92,8 +92,8 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
     Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-    the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
-    RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+    the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
+    another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Returns an order of the caller; any order for an admin.
@@ -140,8 +140,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
         Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-        the items; TOTAL_TOO_LARGE; IDEMPOTENCY_KEY_REUSED when the key was used with another request);
-        RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+        the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
+        another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
         """
 
     @_abc_1.abstractmethod

@@ -90,8 +90,8 @@ class PaymentsServiceServicer:
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition
         within (at least) 24 hours adds nothing, returns the first answer and the header `idempotency-replayed: true`.
 
-        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; IDEMPOTENCY_KEY_REUSED when the key was
-        used with another request; CURRENCY_MISMATCH); NOT_FOUND (ACCOUNT_NOT_FOUND);
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); NOT_FOUND
+        (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with another request;
         FAILED_PRECONDITION (BALANCE_LIMIT) when the balance would pass 1,000,000,000,000,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

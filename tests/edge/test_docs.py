@@ -1,0 +1,149 @@
+"""/docs: Swagger UI as it is served, and as a person uses it in a browser."""
+
+import json
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import yaml
+from playwright.async_api import Locator, Page, async_playwright
+
+from tests.edge.expect import assert_error
+from tests.support import Edge, User
+from tools import openapi
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no browser: apt-get install chromium (or google-chrome)"
+)
+DOCUMENT = yaml.safe_load(openapi.RESULT.read_text())
+# The body of an answer on the page.
+ANSWER = ".live-responses-table .response-col_description pre code"
+DESKTOP = {"width": 1280, "height": 900}
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/docs.js", "/docs/swagger-ui/swagger-ui-bundle.js"])
+async def test_the_page_needs_no_token_and_takes_nothing_from_elsewhere(edge: Edge, path: str) -> None:
+    answer = await edge.rest.get(path)
+
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "http" not in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-encoding"] in ("zstd", "gzip")
+    assert "server" not in answer.headers
+
+
+async def test_the_document_is_served_as_it_is_and_only_once(edge: Edge) -> None:
+    answer = await edge.rest.get("/openapi.yaml")
+    again = await edge.rest.get("/openapi.yaml", headers={"if-none-match": answer.headers["etag"]})
+
+    assert answer.text == openapi.RESULT.read_text()
+    assert answer.headers["content-type"] == "application/yaml"
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/docs/nothing"),
+        ("GET", "/docs/swagger-ui/"),
+        ("GET", "/docs/swagger-ui/..%2f..%2fconfig.json"),
+        ("POST", "/docs"),
+        ("DELETE", "/openapi.yaml"),
+    ],
+)
+async def test_what_is_not_there_is_the_one_shape_of_errors(edge: Edge, method: str, path: str) -> None:
+    answer = await edge.rest.request(method, path)
+
+    if "%2f" in path:
+        assert_error(answer, 400, 3, "INVALID_REQUEST")
+    else:
+        assert_error(answer, 404, 5, "ROUTE_NOT_FOUND")
+
+
+async def test_only_these_paths_are_free(edge: Edge) -> None:
+    for path in ("/docsx", "/openapi.yaml/x", "/openapi.json", "/docs/../orders"):
+        answer = await edge.rest.send(httpx.Request("GET", f"{edge.rest.base_url}".rstrip("/") + path))
+        assert answer.status_code in (401, 404), path
+        assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.fixture
+async def page(edge: Edge) -> AsyncIterator[Page]:
+    """/docs in a headless browser, where nothing may be wrong on the console."""
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM)
+        page = await browser.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+        await page.goto(f"{edge.rest.base_url}".rstrip("/") + "/docs")
+        await page.wait_for_selector(".opblock")
+        yield page
+        await browser.close()
+    assert not complaints
+
+
+@needs_chromium
+async def test_somebody_signs_in_orders_something_and_reads_it_back(page: Page, edge: Edge) -> None:
+    user = await edge.register()
+    await edge.deposit(user, 100_000)
+
+    await _authorize(page, user)
+    created = await _execute(page, "CreateOrder", {}, "201")
+    order = json.loads(await created.locator(ANSWER).first.inner_text())
+    await edge.settled(user, order["id"])
+    read = await _execute(page, "GetOrder", {"order_id": order["id"]}, "200")
+
+    found = json.loads(await read.locator(ANSWER).first.inner_text())
+    assert found == order | {"status": "PAID", "updated_at": found["updated_at"]}
+
+
+@needs_chromium
+async def test_try_it_out_works_for_every_operation(page: Page, edge: Edge) -> None:
+    user = await edge.register()
+    await edge.deposit(user, 100_000)
+    order = await edge.rest.post("/orders", json={"amount": 100}, headers=user.headers)
+    values = {"user_id": user.id, "order_id": order.json()["id"], "Idempotency-Key": uuid.uuid4().hex}
+    values |= {"username": user.email, "password": user.password}
+    await _authorize(page, user)
+
+    for item in DOCUMENT["paths"].values():
+        for operation in item.values():
+            tried = await _execute(page, operation["operationId"], values, *operation["responses"])
+            # Each open one makes the page slower.
+            await tried.locator(".opblock-summary-control").click()
+
+
+async def _authorize(page: Page, user: User) -> None:
+    """Signs in with the button Authorize: email and password."""
+    await page.locator(".auth-wrapper .btn.authorize").first.click()
+    password = page.locator(".modal-ux .auth-container", has_text="Flow: password")
+    await password.locator("input#oauth_username").fill(user.email)
+    await password.locator("input#oauth_password").fill(user.password)
+    await password.locator("button.authorize").click()
+    await password.get_by_role("button", name="Remove authorization").wait_for()
+    await page.locator(".modal-ux .close-modal").click()
+
+
+async def _execute(page: Page, name: str, values: dict[str, str], *statuses: str) -> Locator:
+    """Tries an operation out with these values and the examples, and expects one of these statuses."""
+    operation = page.locator(f"[id$='-{name}'].opblock")
+    await operation.locator(".opblock-summary-control").click()
+    await operation.locator(".try-out__btn").click()
+    for row in await operation.locator("tr[data-param-name], tr[data-property-name]").all():
+        parameter = await row.get_attribute("data-param-name") or await row.get_attribute("data-property-name") or ""
+        if parameter in values:
+            await row.locator("input").first.fill(values[parameter])
+    await operation.locator(".btn.execute").click()
+    status = operation.locator(".live-responses-table .response .response-col_status")
+    await status.wait_for()
+    assert (await status.inner_text()).split()[0] in statuses, name
+    return operation

@@ -1,0 +1,1 @@
+"""What `make gen` runs beside protoc."""
