@@ -7,6 +7,7 @@ from gozon.orders.v1.orders_pb2 import CreateOrderRequest
 from gozon.users.v1.users_pb2 import GetMeRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from tests.edge.expect import assert_error
+from tests.edge.http2 import GOAWAY, HEADERS, RST_STREAM, Connection
 from tests.edge.security.rpcs import Owner
 from tests.support import Edge, RunningStack
 
@@ -107,3 +108,35 @@ async def test_pages_of_other_origins_get_no_leave(origin: str, edge: Edge, mall
         # Without these two a browser shows the page nothing and sends no request that needs leave; Envoy tells anybody
         # which methods and headers there are.
         assert not {"access-control-allow-origin", "access-control-allow-credentials"} & set(answer.headers)
+
+
+MALFORMED = {
+    "grpc-timeout": ["nonsense", "", "-1S", "99999999999999H", "1S,2S"],
+    "grpc-encoding": ["nonsense", ""],
+    "grpc-previous-rpc-attempts": ["x"],
+    "grpc-retry-pushback-ms": ["x"],
+    "grpc-trace-bin": ["!!"],
+    "grpc-tags-bin": ["!!"],
+    "x-some-bin": ["!!"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values])
+async def test_what_grpc_can_not_read_harms_neither_its_sender_nor_the_next_one(
+    name: str, value: str, edge: Edge, stack: RunningStack, mallory: Owner, victim: Owner
+) -> None:
+    """grpc remembers a malformed header with its name, for the connection that all of the edge's callers share."""
+    for path in ("/users/me", "/orders", "/.well-known/jwks.json"):
+        answer = await edge.rest.get(path, headers={**mallory.user.headers, name: value})
+        assert answer.status_code == 200, answer.text
+    connection = await Connection.open(stack.edge_target)
+    native = [("content-type", "application/grpc"), ("te", "trailers"), (name, value)]
+    connection.get("/gozon.users.v1.UsersService/GetJwks", more=native)
+    while (await connection.frame())[0] not in (HEADERS, RST_STREAM, GOAWAY):
+        pass
+    await connection.close()
+    for seconds in (3.0, 4.0, 5.0):
+        me = await edge.users.GetMe(GetMeRequest(), metadata=victim.user.metadata(), timeout=seconds)
+        assert me.id == victim.user.id
+        good = {"grpc-timeout": f"{seconds:.0f}S", "x-some-bin": "AAAA"}
+        assert (await edge.rest.get("/users/me", headers={**victim.user.headers, **good})).status_code == 200
