@@ -107,7 +107,7 @@ class TokenVerifier:
                 options={"require": ["exp", "iat", "iss", "aud", "sub", "jti"]},
             )
             return Identity(claims["sub"], frozenset(claims.get("roles", ())), float(claims["exp"]))
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
+        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidToken from error
 
     async def _refresh(self, at_most_every: float) -> None:

@@ -39,6 +39,8 @@ from kit.validation import validator_of
 DEADLINE_SECONDS = 10.0
 """The longest a unary call may take; a client's own deadline may be shorter. Less than the edge waits."""
 MAX_REQUEST_BYTES = 256 * 1024
+MAX_METADATA_BYTES = 64 * 1024
+"""More than the edge's limit of headers, because gRPC counts 32 bytes more for each."""
 MAX_CONCURRENT_CALLS = 4_000
 DRAIN_SECONDS = 2.5
 """How long a stopping server still accepts calls, so that the edge's health checks see it going."""
@@ -147,6 +149,8 @@ async def serve(
         options=(
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            # What the edge lets pass must not be refused here, at random between 8 and 16 KiB and in words of grpc.
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ),

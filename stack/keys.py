@@ -41,7 +41,7 @@ def rotate(home: Home, *, at_once: bool) -> tuple[Key, list[str]]:
     ring, now = _load(home), datetime.now(UTC)
     if at_once:
         new = keys.add(home.signing_keys, now)
-        old = [key for key in ring.keys if key.file != new.file]
+        old = list(ring.keys)
     else:
         if ring.keys[-1].signs_from > now:
             raise HomeError(f"a new key is on its way already, it signs from {ring.keys[-1].signs_from:%H:%M:%S} UTC")
@@ -49,7 +49,9 @@ def rotate(home: Home, *, at_once: bool) -> tuple[Key, list[str]]:
         published = ring.published(now, ACCESS_TOKEN_SECONDS)
         old = [key for key in ring.keys if key not in published]
     for key in old:
-        key.file.unlink()
+        # Files are named by the second: a key of this very second was replaced by the new one.
+        if key.file != new.file:
+            key.file.unlink()
     return Key(new.jwk["kid"], new.signs_from, "next"), [key.jwk["kid"] for key in old]
 
 

@@ -9,14 +9,14 @@ from tests.support import gozon
 
 
 def test_help_names_every_command() -> None:
-    commands = ["up", "down", "status", "logs", "demo", "check", "doctor", "reset", "migrate"]
+    commands = ["up", "down", "status", "logs", "demo", "check", "doctor", "reset", "migrate", "admin", "keys"]
     text = gozon("--help").stdout
     assert [command for command in commands if command not in text] == []
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "migrate"])
+@pytest.mark.parametrize("command", ["demo", "check", "migrate", "admin grant ann@x", "admin revoke ann@x"])
 def test_what_needs_a_stack_says_so(command: str, tmp_path: Path) -> None:
-    result = gozon(command, "--home", str(tmp_path / "none"))
+    result = gozon(*command.split(), "--home", str(tmp_path / "none"))
     assert result.returncode == 1
     assert "make up ARGS=" in result.stderr
 

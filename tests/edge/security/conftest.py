@@ -1,0 +1,65 @@
+"""Somebody who means harm, somebody to be harmed, and all the doors."""
+
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import grpc
+import pytest
+
+from kit import keys
+from tests.edge.security.forger import Forger
+from tests.edge.security.rpcs import Owner
+from tests.support import Edge, RunningStack
+
+Channels = dict[str, grpc.aio.Channel]
+
+
+async def new_owner(edge: Edge) -> Owner:
+    """Somebody with an account, money, a paid order and a sign-in."""
+    user = await edge.register()
+    await edge.deposit(user, 1000)
+    order = await edge.rest.post("/orders", json={"amount": 5}, headers=user.headers)
+    await edge.settled(user, order.json()["id"])
+    form = {"grant_type": "password", "username": user.email, "password": user.password}
+    signed_in = await edge.rest.post("/token", data=form)
+    return Owner(user, order.json()["id"], signed_in.json()["refresh_token"])
+
+
+@pytest.fixture(scope="package")
+async def victim(edge: Edge) -> Owner:
+    """Whose things nobody else may see or change."""
+    return await new_owner(edge)
+
+
+@pytest.fixture(scope="package")
+async def mallory(edge: Edge) -> Owner:
+    """Who tries, with a valid token of her own."""
+    return await new_owner(edge)
+
+
+@pytest.fixture(scope="package")
+def forger(stack: RunningStack, victim: Owner) -> Forger:
+    """Makes tokens in the victim's name; knows the real key, to show that it is each single thing that counts."""
+    signing = keys.load(stack.home / "keys").signing(datetime.now(UTC))
+    return Forger(signing.private, signing.jwk, victim.user.id, victim.refresh_token)
+
+
+@pytest.fixture(scope="package")
+async def direct(stack: RunningStack) -> AsyncIterator[Channels]:
+    """Channels to the services themselves, past the edge."""
+    channels = {service: grpc.aio.insecure_channel(target) for service, target in stack.targets.items()}
+    yield channels
+    for channel in channels.values():
+        await channel.close()
+
+
+@pytest.fixture(scope="package")
+def doors(edge: Edge, direct: Channels) -> Channels:
+    """All that speaks gRPC."""
+    return {"the edge": edge.channel, **direct}
+
+
+def fresh_key() -> dict[str, str]:
+    """A header of a write that was never tried."""
+    return {"idempotency-key": uuid.uuid4().hex}
