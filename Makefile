@@ -112,21 +112,12 @@ gen: .venv/.dev $(GENERATOR) ## Regenerate gen/, edge/gozon.binpb, edge/openapi.
 	@rm -rf gen/gozon gen/buf && mv .gen.new/gen/* gen/ && mv .gen.new/gozon.binpb .gen.new/openapi.yaml edge/ \
 		&& mv .gen.new/$(COLLECTION) docs/ && rm -rf .gen.new
 
-# Where Go's modules are out of reach, the checksum in edge/openapi.yaml still tells whether it is what `make gen` wrote
-# from the sources as they are.
+# The checksum in edge/openapi.yaml is over all it is made from and itself, so that nobody who checks needs Go.
 gen-check: .venv/.dev ## Fail when what `make gen` writes is not what it would write now
 	$(call generate,.gen.new)
 	@diff -r -x __pycache__ .gen.new/gen gen && cmp .gen.new/gozon.binpb edge/gozon.binpb \
 		&& $(BIN)/python -m tools.openapi verify || { rm -rf .gen.new; echo 'run make gen'; exit 1; }
-	@if $(MAKE) $(GENERATOR); then $(MAKE) .openapi-check; \
-		else echo 'The generator can not be built here: edge/openapi.yaml was compared by its checksum alone.'; fi
 	@rm -rf .gen.new
-
-.PHONY: .openapi-check
-.openapi-check:
-	$(call openapi,.gen.new)
-	@cmp .gen.new/openapi.yaml edge/openapi.yaml && cmp .gen.new/$(COLLECTION) docs/$(COLLECTION) \
-		|| { rm -rf .gen.new; echo 'run make gen'; exit 1; }
 
 # A package for each language: what is committed in clients/, and what is generated beside it.
 clients: .venv/.clients ## Make client packages for Python, TypeScript and Go in build/clients

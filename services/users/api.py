@@ -38,6 +38,7 @@ RULES = {
     "UpdateMe": access.OWN,
     "ChangePassword": access.OWN,
 }
+MAX_FORM_BYTES = 4096
 OAUTH_ERRORS: dict[type[Error], str] = {
     InvalidCredentials: "invalid_grant",
     InvalidRefreshToken: "invalid_grant",
@@ -137,6 +138,8 @@ def _form(form: HttpBody, *names: str) -> dict[str, str]:
     """Returns the named fields of a form, empty where they are missing. Errors: InvalidArgument."""
     if form.content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise InvalidArgument("Send the request as application/x-www-form-urlencoded.")
+    if len(form.data) > MAX_FORM_BYTES:
+        raise InvalidArgument(f"The form may have {MAX_FORM_BYTES} bytes.")
     try:
         sent = parse_qs(form.data.decode(), keep_blank_values=True, strict_parsing=bool(form.data), errors="strict")
     except ValueError:

@@ -226,9 +226,10 @@ class UserService:
         async with self._database.transaction() as tx:
             if last := await repository.last_attempt(tx, email_hash):
                 failures, last_at = last
-                wait = last_at + wait_after(failures) - now
-                if wait.total_seconds() > 0:
-                    raise TooManyAttempts(retry_after=math.ceil(wait.total_seconds()))
+                pause = wait_after(failures)
+                # Those who came at the same time may have begun after `now`: without a pause nobody waits.
+                if pause and (left := (last_at + pause - now).total_seconds()) > 0:
+                    raise TooManyAttempts(retry_after=math.ceil(left))
             await repository.begin_attempt(tx, email_hash, now, forgotten_before)
 
     @contextmanager

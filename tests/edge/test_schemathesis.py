@@ -1,4 +1,4 @@
-"""schemathesis against the running edge: whatever fits edge/openapi.yaml is answered as it says, and nothing else is."""
+"""schemathesis against the running edge: what fits edge/openapi.yaml is answered as it says, and nothing else is."""
 
 import json
 import subprocess

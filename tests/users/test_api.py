@@ -63,6 +63,7 @@ BAD = {
     "no password": (b"grant_type=password&username=a", FORM, "INVALID_REQUEST"),
     "no refresh token": (b"grant_type=refresh_token", FORM, "INVALID_REQUEST"),
     "a password that is too long": (b"grant_type=password&username=a&password=" + b"x" * 129, FORM, "INVALID_REQUEST"),
+    "a form that is too long": (b"grant_type=password&x=" + b"x" * 4096, FORM, "INVALID_REQUEST"),
     "nothing": (b"", FORM, "INVALID_REQUEST"),
     "no form": (b"nonsense", FORM, "INVALID_REQUEST"),
     "a parameter twice": (b"grant_type=password&username=a&username=b&password=c", FORM, "INVALID_REQUEST"),

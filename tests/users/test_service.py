@@ -276,6 +276,11 @@ async def test_guesses_at_once_are_counted_one_by_one(service: UserService) -> N
     assert FREE_ATTEMPTS <= len(guessed) <= FREE_ATTEMPTS + 3
 
 
+async def test_who_signs_in_a_few_times_at_once_waits_for_nobody(service: UserService) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    assert len(await asyncio.gather(*(service.sign_in(EMAIL, PASSWORD) for _ in range(FREE_ATTEMPTS)))) == FREE_ATTEMPTS
+
+
 async def test_unknown_emails_are_throttled_as_known_ones(service: UserService) -> None:
     results = await asyncio.gather(*(service.sign_in("no@example.com", "x") for _ in range(20)), return_exceptions=True)
     assert {type(result) for result in results} == {InvalidCredentials, TooManyAttempts}
