@@ -25,7 +25,7 @@ async def test_no_answer_contradicts_the_document(edge: Edge, stack: RunningStac
         str(openapi.RESULT),
         f"--url={stack.edge_url}",
         f"--header=Authorization: Bearer {token}",
-        "--max-examples=15",
+        "--max-examples=8",
         # The same requests each time: a test is not the place to look for new ones.
         "--seed=1",
         "--generation-deterministic",
