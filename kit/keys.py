@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from kit.auth import ALGORITHM, LEEWAY_SECONDS
 
-PUBLISH_SECONDS = 30
+PUBLISH_SECONDS = 15
 """How long before its first signature a key is published: longer than edge/envoy.yaml caches keys, which is 10 s."""
 NAME = "%Y%m%dT%H%M%SZ.pem"
 _NAME = re.compile(r"\d{8}T\d{6}Z\.pem")

@@ -314,7 +314,7 @@ def rotate(
 ) -> None:
     """Replaces the key that signs, with no interruption and no restart.
 
-    The new key is published now and signs in half a minute, when everybody knows it; the old one stays published until
+    The new key is published now and signs in 15 seconds, when everybody knows it; the old one stays published until
     its last token has expired, and is removed by the next `rotate`. Waiting for it may be interrupted.
     """
     from stack import keys as keys_module  # noqa: PLC0415 - cryptography is slow to import
