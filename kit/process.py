@@ -29,14 +29,9 @@ def run(
     """
     commands = commands or {}
     words = sys.argv[1:]
-    match words:
-        case [] | ["migrate"]:
-            pass
-        case [command, _] if command in commands:
-            pass
-        case _:
-            usages = ["migrate", *(f"{command} ARGUMENT" for command in commands)]
-            raise SystemExit(f"usage: python -m services.{name} [{' | '.join(usages)}]")
+    if words not in ([], ["migrate"]) and not (len(words) == 2 and words[0] in commands):
+        usages = ["migrate", *(f"{command} ARGUMENT" for command in commands)]
+        raise SystemExit(f"usage: python -m services.{name} [{' | '.join(usages)}]")
     settings = settings_type.load()
     telemetry.configure(name, settings.log_level, settings.log_format, 0 if words else settings.metrics_port)
     match words:

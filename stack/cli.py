@@ -283,8 +283,7 @@ def revoke(email: EmailArgument, home: HomeOption = DEFAULT_HOME) -> None:
 
 
 def _set_admin(home: Path, email: str, *, admin: bool) -> None:
-    if problem := control.set_admin(_running(_place(home)), email, admin=admin):
-        raise HomeError(problem)
+    control.set_admin(_running(_place(home)), email, admin=admin)
     screen.out.print(f"{email} is {'an administrator' if admin else 'an ordinary user'} now.", markup=False)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from stack import proc
 from stack.config import Config, ConfigError, Options, choose, port_is_free
-from stack.home import Home, Stack
+from stack.home import Home, HomeError, Stack
 from stack.logs import tail
 from stack.probes import ask
 from stack.processes import migration, processes, service_command
@@ -115,11 +115,12 @@ def migrate(stack: Stack, service: str) -> bool:
     return subprocess.run(command, env=env, check=False).returncode == 0  # noqa: S603 - our own program
 
 
-def set_admin(stack: Stack, email: str, *, admin: bool) -> str:
-    """Makes a user an administrator, or an ordinary user again; returns what went wrong, empty when nothing did."""
+def set_admin(stack: Stack, email: str, *, admin: bool) -> None:
+    """Makes a user an administrator, or an ordinary user again. Errors: HomeError, such as for an unknown email."""
     command, env = service_command(stack, "users", "grant-admin" if admin else "revoke-admin", email)
     done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)  # noqa: S603 - our own program
-    return done.stderr.strip() if done.returncode else ""
+    if done.returncode:
+        raise HomeError(done.stderr.strip())
 
 
 def _start(home: Home, progress: Progress) -> None:

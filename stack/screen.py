@@ -67,7 +67,7 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("REST and gRPC", f"[bold]{edge}[/]")
     lines.add_row("Swagger UI", f"[bold]{edge}/docs[/]")
     lines.add_row("Administrator", ADMIN_EMAIL)
-    lines.add_row("… password", escape(home.secrets().admin))
+    lines.add_row("… first password", escape(home.secrets().admin))
     lines.add_row("Envoy admin", f"http://127.0.0.1:{config.ports['envoy-admin']}")
     lines.add_row("NATS monitor", f"http://127.0.0.1:{config.ports['nats-monitor']}")
     lines.add_row("Data, logs, secrets", str(home.path))

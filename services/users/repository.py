@@ -50,10 +50,10 @@ async def set_roles(tx: Transaction, email: str, roles: list[str]) -> User | Non
     return _user(await tx.one_or_none(_SET_ROLES, email=email, roles=roles))
 
 
-async def last_attempt(tx: Transaction, email_hash: bytes) -> tuple[int, datetime] | None:
+async def lock_attempts(tx: Transaction, email_hash: bytes, now: datetime) -> tuple[int, datetime]:
     """Locks the count of an email until `tx` ends; returns how many failed in a row, and when the last one began."""
-    row = await tx.one_or_none(_LAST_ATTEMPT, email_hash=email_hash)
-    return (row["failures"], row["last_at"]) if row else None
+    [row] = await tx.execute(_LOCK_ATTEMPTS, email_hash=email_hash, now=now)
+    return row["failures"], row["last_at"]
 
 
 async def begin_attempt(tx: Transaction, email_hash: bytes, now: datetime, forgotten_before: datetime) -> None:
@@ -145,12 +145,14 @@ _SET_ROLES = sql(f"""
     WHERE email = :email::text RETURNING {_COLUMNS}
 """)
 _BEGIN_ATTEMPT = sql("""
-    INSERT INTO attempts (email_hash, failures, last_at) VALUES (:email_hash::bytea, 1, :now::timestamptz)
-    ON CONFLICT (email_hash) DO UPDATE SET last_at = :now::timestamptz, failures = 1 +
-        CASE WHEN attempts.last_at < :forgotten_before::timestamptz THEN 0 ELSE attempts.failures END
+    UPDATE attempts SET last_at = :now::timestamptz, failures = 1 +
+        CASE WHEN last_at < :forgotten_before::timestamptz THEN 0 ELSE failures END
+    WHERE email_hash = :email_hash::bytea
 """)
-_LAST_ATTEMPT = sql("""
-    SELECT failures, last_at FROM attempts WHERE email_hash = :email_hash::bytea FOR NO KEY UPDATE
+# The row is made if there is none, so that there is always something to lock.
+_LOCK_ATTEMPTS = sql("""
+    INSERT INTO attempts (email_hash, failures, last_at) VALUES (:email_hash::bytea, 0, :now::timestamptz)
+    ON CONFLICT (email_hash) DO UPDATE SET failures = attempts.failures RETURNING failures, last_at
 """)
 _FORGET_ATTEMPTS = sql("DELETE FROM attempts WHERE email_hash = :email_hash::bytea")
 _BEGIN_SIGN_IN = sql("""

@@ -224,12 +224,11 @@ class UserService:
         now = datetime.now(UTC)
         forgotten_before = now - ATTEMPTS_FORGOTTEN_AFTER
         async with self._database.transaction() as tx:
-            if last := await repository.last_attempt(tx, email_hash):
-                failures, last_at = last
-                pause = wait_after(failures)
-                # Those who came at the same time may have begun after `now`: without a pause nobody waits.
-                if pause and (left := (last_at + pause - now).total_seconds()) > 0:
-                    raise TooManyAttempts(retry_after=math.ceil(left))
+            failures, last_at = await repository.lock_attempts(tx, email_hash, now)
+            pause = wait_after(failures)
+            # Those who came at the same time may have begun after `now`: without a pause nobody waits.
+            if pause and (left := (last_at + pause - now).total_seconds()) > 0:
+                raise TooManyAttempts(retry_after=math.ceil(left))
             await repository.begin_attempt(tx, email_hash, now, forgotten_before)
 
     @contextmanager
