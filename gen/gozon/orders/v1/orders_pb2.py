@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/orders.proto\x12\x0fgozon.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x04\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.Status\x12:\n\rcancel_reason\x18\x04 \x01(\x0e\x32#.gozon.orders.v1.Order.CancelReason\x12)\n\x05items\x18\x05 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItem\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x13\n\x0btotal_price\x18\x07 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x08\n\x04PAID\x10\x02\x12\x0c\n\x08\x43\x41NCELED\x10\x03\"l\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\"b\n\tOrderItem\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x08quantity\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12\x1d\n\x05price\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xd0\xdb\xc3\xf4\x02(\x01\"\xc4\x02\n\x12\x43reateOrderRequest\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItemB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12&\n\x08\x63urrency\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12\x18\n\x0btotal_price\x18\x05 \x01(\x03H\x00\x88\x01\x01:h\xbaHe\x1a\x63\n\x0fitems_or_amount\x12#must have either items or an amount\x1a+(size(this.items) > 0) != (this.amount > 0)B\x0e\n\x0c_total_price\"-\n\x0fGetOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x88\x01\n\x11ListOrdersRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa7\x01\n\x15ListUserOrdersRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"U\n\x12ListOrdersResponse\x12&\n\x06orders\x18\x01 \x03(\x0b\x32\x16.gozon.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x11WatchOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\xa6\x04\n\rOrdersService\x12^\n\x0b\x43reateOrder\x12#.gozon.orders.v1.CreateOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x12\x82\xd3\xe4\x93\x02\x0c\"\x07/orders:\x01*\x12`\n\x08GetOrder\x12 .gozon.orders.v1.GetOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/orders/{order_id}\x12\x66\n\nListOrders\x12\".gozon.orders.v1.ListOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/orders\x12}\n\x0eListUserOrders\x12&.gozon.orders.v1.ListUserOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/orders/user/{user_id}\x12l\n\nWatchOrder\x12\".gozon.orders.v1.WatchOrderRequest\x1a\x16.gozon.orders.v1.Order\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/orders/{order_id}:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/orders.proto\x12\x0fgozon.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x05\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.Status\x12:\n\rcancel_reason\x18\x04 \x01(\x0e\x32#.gozon.orders.v1.Order.CancelReason\x12)\n\x05items\x18\x05 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItem\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x13\n\x0btotal_price\x18\x07 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07\x63\x61pture\x18\x0b \x01(\x0e\x32\x1e.gozon.orders.v1.Order.Capture\x12\x12\n\npaid_price\x18\x0c \x01(\x03\x12\x16\n\x0erefunded_price\x18\r \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\"b\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x08\n\x04PAID\x10\x02\x12\x0c\n\x08\x43\x41NCELED\x10\x03\x12\x0e\n\nAUTHORIZED\x10\x04\x12\x0b\n\x07SHIPPED\x10\x05\"\x96\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\x12\r\n\tREQUESTED\x10\x04\x12\x0b\n\x07\x45XPIRED\x10\x05\x12\x0c\n\x08RELEASED\x10\x06\"=\n\x07\x43\x61pture\x12\x17\n\x13\x43\x41PTURE_UNSPECIFIED\x10\x00\x12\r\n\tAUTOMATIC\x10\x01\x12\n\n\x06MANUAL\x10\x02\"b\n\tOrderItem\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x08quantity\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12\x1d\n\x05price\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xd0\xdb\xc3\xf4\x02(\x01\"\xff\x02\n\x12\x43reateOrderRequest\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32\x1a.gozon.orders.v1.OrderItemB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12&\n\x08\x63urrency\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12\x18\n\x0btotal_price\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x39\n\x07\x63\x61pture\x18\x06 \x01(\x0e\x32\x1e.gozon.orders.v1.Order.CaptureB\x08\xbaH\x05\x82\x01\x02\x10\x01:h\xbaHe\x1a\x63\n\x0fitems_or_amount\x12#must have either items or an amount\x1a+(size(this.items) > 0) != (this.amount > 0)B\x0e\n\x0c_total_price\"-\n\x0fGetOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x88\x01\n\x11ListOrdersRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa7\x01\n\x15ListUserOrdersRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"U\n\x12ListOrdersResponse\x12&\n\x06orders\x18\x01 \x03(\x0b\x32\x16.gozon.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x11WatchOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xf7\x01\n\x12UpdateOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12>\n\x06status\x18\x02 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.StatusB\n\xbaH\x07\x82\x01\x04\x18\x03\x18\x05H\x00\x88\x01\x01\x12\"\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03H\x01\x88\x01\x01\x12/\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@B\t\n\x07_statusB\x0e\n\x0c_description\"G\n\x12\x43\x61ncelOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"o\n\x12RefundOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"5\n\x17ListOrderHistoryRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"I\n\x18ListOrderHistoryResponse\x12-\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.gozon.orders.v1.OrderChange\"\xf0\x02\n\x0bOrderChange\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.gozon.orders.v1.Order.Status\x12\x31\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32\".gozon.orders.v1.OrderChange.Cause\x12:\n\rcancel_reason\x18\x03 \x01(\x0e\x32#.gozon.orders.v1.Order.CancelReason\x12\x10\n\x08refunded\x18\x04 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x06 \x01(\t\x12.\n\nchanged_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0b\n\x07PAYMENT\x10\x02\x12\t\n\x05OWNER\x10\x03\x12\t\n\x05\x41\x44MIN\x10\x04\x12\n\n\x06\x45XPIRY\x10\x05\x32\x83\x08\n\rOrdersService\x12^\n\x0b\x43reateOrder\x12#.gozon.orders.v1.CreateOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x12\x82\xd3\xe4\x93\x02\x0c\"\x07/orders:\x01*\x12`\n\x08GetOrder\x12 .gozon.orders.v1.GetOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/orders/{order_id}\x12\x66\n\nListOrders\x12\".gozon.orders.v1.ListOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/orders\x12}\n\x0eListUserOrders\x12&.gozon.orders.v1.ListUserOrdersRequest\x1a#.gozon.orders.v1.ListOrdersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/orders/user/{user_id}\x12i\n\x0bUpdateOrder\x12#.gozon.orders.v1.UpdateOrderRequest\x1a\x16.gozon.orders.v1.Order\"\x1d\x82\xd3\xe4\x93\x02\x17\x32\x12/orders/{order_id}:\x01*\x12p\n\x0b\x43\x61ncelOrder\x12#.gozon.orders.v1.CancelOrderRequest\x1a\x16.gozon.orders.v1.Order\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/orders/{order_id}:cancel:\x01*\x12p\n\x0bRefundOrder\x12#.gozon.orders.v1.RefundOrderRequest\x1a\x16.gozon.orders.v1.Order\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/orders/{order_id}:refund:\x01*\x12\x8b\x01\n\x10ListOrderHistory\x12(.gozon.orders.v1.ListOrderHistoryRequest\x1a).gozon.orders.v1.ListOrderHistoryResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/orders/{order_id}/history\x12l\n\nWatchOrder\x12\".gozon.orders.v1.WatchOrderRequest\x1a\x16.gozon.orders.v1.Order\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/orders/{order_id}:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEORDERREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\364\003'
   _globals['_CREATEORDERREQUEST'].fields_by_name['currency']._loaded_options = None
   _globals['_CREATEORDERREQUEST'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
+  _globals['_CREATEORDERREQUEST'].fields_by_name['capture']._loaded_options = None
+  _globals['_CREATEORDERREQUEST'].fields_by_name['capture']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CREATEORDERREQUEST']._loaded_options = None
   _globals['_CREATEORDERREQUEST']._serialized_options = b'\272He\032c\n\017items_or_amount\022#must have either items or an amount\032+(size(this.items) > 0) != (this.amount > 0)'
   _globals['_GETORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
@@ -68,6 +71,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTUSERORDERSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['status']._loaded_options = None
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\030\003\030\005'
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['description']._loaded_options = None
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UPDATEORDERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CANCELORDERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_CANCELORDERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_REFUNDORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_REFUNDORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REFUNDORDERREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_REFUNDORDERREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\001'
+  _globals['_REFUNDORDERREQUEST'].fields_by_name['description']._loaded_options = None
+  _globals['_REFUNDORDERREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_LISTORDERHISTORYREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_LISTORDERHISTORYREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ORDERSSERVICE'].methods_by_name['CreateOrder']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['CreateOrder']._serialized_options = b'\202\323\344\223\002\014\"\007/orders:\001*'
   _globals['_ORDERSSERVICE'].methods_by_name['GetOrder']._loaded_options = None
@@ -76,28 +99,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSSERVICE'].methods_by_name['ListOrders']._serialized_options = b'\202\323\344\223\002\t\022\007/orders'
   _globals['_ORDERSSERVICE'].methods_by_name['ListUserOrders']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['ListUserOrders']._serialized_options = b'\202\323\344\223\002\030\022\026/orders/user/{user_id}'
+  _globals['_ORDERSSERVICE'].methods_by_name['UpdateOrder']._loaded_options = None
+  _globals['_ORDERSSERVICE'].methods_by_name['UpdateOrder']._serialized_options = b'\202\323\344\223\002\0272\022/orders/{order_id}:\001*'
+  _globals['_ORDERSSERVICE'].methods_by_name['CancelOrder']._loaded_options = None
+  _globals['_ORDERSSERVICE'].methods_by_name['CancelOrder']._serialized_options = b'\202\323\344\223\002\036\"\031/orders/{order_id}:cancel:\001*'
+  _globals['_ORDERSSERVICE'].methods_by_name['RefundOrder']._loaded_options = None
+  _globals['_ORDERSSERVICE'].methods_by_name['RefundOrder']._serialized_options = b'\202\323\344\223\002\036\"\031/orders/{order_id}:refund:\001*'
+  _globals['_ORDERSSERVICE'].methods_by_name['ListOrderHistory']._loaded_options = None
+  _globals['_ORDERSSERVICE'].methods_by_name['ListOrderHistory']._serialized_options = b'\202\323\344\223\002\034\022\032/orders/{order_id}/history'
   _globals['_ORDERSSERVICE'].methods_by_name['WatchOrder']._loaded_options = None
   _globals['_ORDERSSERVICE'].methods_by_name['WatchOrder']._serialized_options = b'\202\323\344\223\002\032\022\030/orders/{order_id}:watch'
-  _globals['_ORDER']._serialized_start=142
-  _globals['_ORDER']._serialized_end=665
-  _globals['_ORDER_STATUS']._serialized_start=486
-  _globals['_ORDER_STATUS']._serialized_end=555
-  _globals['_ORDER_CANCELREASON']._serialized_start=557
-  _globals['_ORDER_CANCELREASON']._serialized_end=665
-  _globals['_ORDERITEM']._serialized_start=667
-  _globals['_ORDERITEM']._serialized_end=765
-  _globals['_CREATEORDERREQUEST']._serialized_start=768
-  _globals['_CREATEORDERREQUEST']._serialized_end=1092
-  _globals['_GETORDERREQUEST']._serialized_start=1094
-  _globals['_GETORDERREQUEST']._serialized_end=1139
-  _globals['_LISTORDERSREQUEST']._serialized_start=1142
-  _globals['_LISTORDERSREQUEST']._serialized_end=1278
-  _globals['_LISTUSERORDERSREQUEST']._serialized_start=1281
-  _globals['_LISTUSERORDERSREQUEST']._serialized_end=1448
-  _globals['_LISTORDERSRESPONSE']._serialized_start=1450
-  _globals['_LISTORDERSRESPONSE']._serialized_end=1535
-  _globals['_WATCHORDERREQUEST']._serialized_start=1537
-  _globals['_WATCHORDERREQUEST']._serialized_end=1584
-  _globals['_ORDERSSERVICE']._serialized_start=1587
-  _globals['_ORDERSSERVICE']._serialized_end=2137
+  _globals['_ORDER']._serialized_start=176
+  _globals['_ORDER']._serialized_end=941
+  _globals['_ORDER_STATUS']._serialized_start=627
+  _globals['_ORDER_STATUS']._serialized_end=725
+  _globals['_ORDER_CANCELREASON']._serialized_start=728
+  _globals['_ORDER_CANCELREASON']._serialized_end=878
+  _globals['_ORDER_CAPTURE']._serialized_start=880
+  _globals['_ORDER_CAPTURE']._serialized_end=941
+  _globals['_ORDERITEM']._serialized_start=943
+  _globals['_ORDERITEM']._serialized_end=1041
+  _globals['_CREATEORDERREQUEST']._serialized_start=1044
+  _globals['_CREATEORDERREQUEST']._serialized_end=1427
+  _globals['_GETORDERREQUEST']._serialized_start=1429
+  _globals['_GETORDERREQUEST']._serialized_end=1474
+  _globals['_LISTORDERSREQUEST']._serialized_start=1477
+  _globals['_LISTORDERSREQUEST']._serialized_end=1613
+  _globals['_LISTUSERORDERSREQUEST']._serialized_start=1616
+  _globals['_LISTUSERORDERSREQUEST']._serialized_end=1783
+  _globals['_LISTORDERSRESPONSE']._serialized_start=1785
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1870
+  _globals['_WATCHORDERREQUEST']._serialized_start=1872
+  _globals['_WATCHORDERREQUEST']._serialized_end=1919
+  _globals['_UPDATEORDERREQUEST']._serialized_start=1922
+  _globals['_UPDATEORDERREQUEST']._serialized_end=2169
+  _globals['_CANCELORDERREQUEST']._serialized_start=2171
+  _globals['_CANCELORDERREQUEST']._serialized_end=2242
+  _globals['_REFUNDORDERREQUEST']._serialized_start=2244
+  _globals['_REFUNDORDERREQUEST']._serialized_end=2355
+  _globals['_LISTORDERHISTORYREQUEST']._serialized_start=2357
+  _globals['_LISTORDERHISTORYREQUEST']._serialized_end=2410
+  _globals['_LISTORDERHISTORYRESPONSE']._serialized_start=2412
+  _globals['_LISTORDERHISTORYRESPONSE']._serialized_end=2485
+  _globals['_ORDERCHANGE']._serialized_start=2488
+  _globals['_ORDERCHANGE']._serialized_end=2856
+  _globals['_ORDERCHANGE_CAUSE']._serialized_start=2766
+  _globals['_ORDERCHANGE_CAUSE']._serialized_end=2856
+  _globals['_ORDERSSERVICE']._serialized_start=2859
+  _globals['_ORDERSSERVICE']._serialized_end=3886
 # @@protoc_insertion_point(module_scope)

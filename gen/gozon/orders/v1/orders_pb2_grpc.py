@@ -60,6 +60,26 @@ class OrdersServiceStub:
                 request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListUserOrdersRequest.SerializeToString,
                 response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.UpdateOrder = channel.unary_unary(
+                '/gozon.orders.v1.OrdersService/UpdateOrder',
+                request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderRequest.SerializeToString,
+                response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.CancelOrder = channel.unary_unary(
+                '/gozon.orders.v1.OrdersService/CancelOrder',
+                request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
+                response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.RefundOrder = channel.unary_unary(
+                '/gozon.orders.v1.OrdersService/RefundOrder',
+                request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.RefundOrderRequest.SerializeToString,
+                response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
+        self.ListOrderHistory = channel.unary_unary(
+                '/gozon.orders.v1.OrdersService/ListOrderHistory',
+                request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryRequest.SerializeToString,
+                response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryResponse.FromString,
+                _registered_method=True)
         self.WatchOrder = channel.unary_stream(
                 '/gozon.orders.v1.OrdersService/WatchOrder',
                 request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.WatchOrderRequest.SerializeToString,
@@ -77,8 +97,8 @@ class OrdersServiceServicer:
     """
 
     def CreateOrder(self, request, context):
-        """Creates an order and returns at once with status PENDING; an accepted order becomes PAID or
-        CANCELED without anyone's help (WatchOrder tells when).
+        """Creates an order and returns at once with status PENDING; an accepted order becomes PAID (with
+        capture MANUAL: AUTHORIZED) or CANCELED without anyone's help (WatchOrder tells when).
 
         With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
         (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
@@ -118,9 +138,57 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateOrder(self, request, context):
+        """Changes the fields of an order that are set, or those that update_mask names. The owner may change
+        the description, and the status to CANCELED, which is what CancelOrder does. An admin may also
+        change the status to SHIPPED: of a PAID order at once; of an AUTHORIZED one once its money has been captured,
+        for which the call waits some seconds: an answer that still says AUTHORIZED means that it is under way.
+
+        Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
+        (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
+        nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOrder(self, request, context):
+        """Cancels an order that is not shipped. What was held or taken for it comes back to the account, once, a
+        moment later: `refunded_price` grows. Canceling a CANCELED order changes nothing.
+
+        Errors: NOT_FOUND (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it is SHIPPED;
+        ABORTED (STALE_ETAG).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundOrder(self, request, context):
+        """Gives back a part of what was taken for a PAID or SHIPPED order, or all of it; for admins. The money
+        is in the account a moment later, for which the call waits some seconds: `refunded_price` grows.
+
+        The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required, as with deposits.
+
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
+        (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
+        more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrderHistory(self, request, context):
+        """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
+
+        Errors: NOT_FOUND (ORDER_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchOrder(self, request, context):
-        """Sends the order as it is and again after each change. The stream ends when the order is
-        CANCELED or when the caller's token expires; until then a client may leave at any time.
+        """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
+        or SHIPPED, or when the caller's token expires; until then a client may leave at any time.
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
         watches 100 orders already.
@@ -151,6 +219,26 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.ListUserOrders,
                     request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListUserOrdersRequest.FromString,
                     response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'UpdateOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOrder,
+                    request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderRequest.FromString,
+                    response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'CancelOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOrder,
+                    request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.FromString,
+                    response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'RefundOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundOrder,
+                    request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.RefundOrderRequest.FromString,
+                    response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
+            ),
+            'ListOrderHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrderHistory,
+                    request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryRequest.FromString,
+                    response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryResponse.SerializeToString,
             ),
             'WatchOrder': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchOrder,
@@ -272,6 +360,114 @@ class OrdersService:
             '/gozon.orders.v1.OrdersService/ListUserOrders',
             gozon_dot_orders_dot_v1_dot_orders__pb2.ListUserOrdersRequest.SerializeToString,
             gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.orders.v1.OrdersService/UpdateOrder',
+            gozon_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderRequest.SerializeToString,
+            gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.orders.v1.OrdersService/CancelOrder',
+            gozon_dot_orders_dot_v1_dot_orders__pb2.CancelOrderRequest.SerializeToString,
+            gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.orders.v1.OrdersService/RefundOrder',
+            gozon_dot_orders_dot_v1_dot_orders__pb2.RefundOrderRequest.SerializeToString,
+            gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrderHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.orders.v1.OrdersService/ListOrderHistory',
+            gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryRequest.SerializeToString,
+            gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

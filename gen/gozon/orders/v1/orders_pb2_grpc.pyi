@@ -40,8 +40,8 @@ class OrdersServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OrdersServiceAsyncStub: ...
     CreateOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CreateOrderRequest, _orders_pb2.Order]
-    """Creates an order and returns at once with status PENDING; an accepted order becomes PAID or
-    CANCELED without anyone's help (WatchOrder tells when).
+    """Creates an order and returns at once with status PENDING; an accepted order becomes PAID (with
+    capture MANUAL: AUTHORIZED) or CANCELED without anyone's help (WatchOrder tells when).
 
     With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
     (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
@@ -65,9 +65,41 @@ class OrdersServiceStub:
 
     Errors: NOT_FOUND (USER_NOT_FOUND) for another user; INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
+    UpdateOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateOrderRequest, _orders_pb2.Order]
+    """Changes the fields of an order that are set, or those that update_mask names. The owner may change
+    the description, and the status to CANCELED, which is what CancelOrder does. An admin may also
+    change the status to SHIPPED: of a PAID order at once; of an AUTHORIZED one once its money has been captured,
+    for which the call waits some seconds: an answer that still says AUTHORIZED means that it is under way.
+
+    Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
+    (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
+    nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+    """
+    CancelOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.Order]
+    """Cancels an order that is not shipped. What was held or taken for it comes back to the account, once, a
+    moment later: `refunded_price` grows. Canceling a CANCELED order changes nothing.
+
+    Errors: NOT_FOUND (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it is SHIPPED;
+    ABORTED (STALE_ETAG).
+    """
+    RefundOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.RefundOrderRequest, _orders_pb2.Order]
+    """Gives back a part of what was taken for a PAID or SHIPPED order, or all of it; for admins. The money
+    is in the account a moment later, for which the call waits some seconds: `refunded_price` grows.
+
+    The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required, as with deposits.
+
+    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
+    (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
+    more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    """
+    ListOrderHistory: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListOrderHistoryRequest, _orders_pb2.ListOrderHistoryResponse]
+    """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
+
+    Errors: NOT_FOUND (ORDER_NOT_FOUND).
+    """
     WatchOrder: _grpc.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.Order]
-    """Sends the order as it is and again after each change. The stream ends when the order is
-    CANCELED or when the caller's token expires; until then a client may leave at any time.
+    """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
+    or SHIPPED, or when the caller's token expires; until then a client may leave at any time.
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
     watches 100 orders already.
@@ -85,8 +117,8 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.CreateOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
-    """Creates an order and returns at once with status PENDING; an accepted order becomes PAID or
-    CANCELED without anyone's help (WatchOrder tells when).
+    """Creates an order and returns at once with status PENDING; an accepted order becomes PAID (with
+    capture MANUAL: AUTHORIZED) or CANCELED without anyone's help (WatchOrder tells when).
 
     With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
     (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
@@ -110,9 +142,41 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
 
     Errors: NOT_FOUND (USER_NOT_FOUND) for another user; INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
+    UpdateOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Changes the fields of an order that are set, or those that update_mask names. The owner may change
+    the description, and the status to CANCELED, which is what CancelOrder does. An admin may also
+    change the status to SHIPPED: of a PAID order at once; of an AUTHORIZED one once its money has been captured,
+    for which the call waits some seconds: an answer that still says AUTHORIZED means that it is under way.
+
+    Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
+    (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
+    nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+    """
+    CancelOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Cancels an order that is not shipped. What was held or taken for it comes back to the account, once, a
+    moment later: `refunded_price` grows. Canceling a CANCELED order changes nothing.
+
+    Errors: NOT_FOUND (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it is SHIPPED;
+    ABORTED (STALE_ETAG).
+    """
+    RefundOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.RefundOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Gives back a part of what was taken for a PAID or SHIPPED order, or all of it; for admins. The money
+    is in the account a moment later, for which the call waits some seconds: `refunded_price` grows.
+
+    The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required, as with deposits.
+
+    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
+    (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
+    more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    """
+    ListOrderHistory: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListOrderHistoryRequest, _orders_pb2.ListOrderHistoryResponse]  # type: ignore[assignment]
+    """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
+
+    Errors: NOT_FOUND (ORDER_NOT_FOUND).
+    """
     WatchOrder: _aio.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
-    """Sends the order as it is and again after each change. The stream ends when the order is
-    CANCELED or when the caller's token expires; until then a client may leave at any time.
+    """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
+    or SHIPPED, or when the caller's token expires; until then a client may leave at any time.
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
     watches 100 orders already.
@@ -133,8 +197,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_pb2.CreateOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
-        """Creates an order and returns at once with status PENDING; an accepted order becomes PAID or
-        CANCELED without anyone's help (WatchOrder tells when).
+        """Creates an order and returns at once with status PENDING; an accepted order becomes PAID (with
+        capture MANUAL: AUTHORIZED) or CANCELED without anyone's help (WatchOrder tells when).
 
         With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
         (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
@@ -178,13 +242,69 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UpdateOrder(
+        self,
+        request: _orders_pb2.UpdateOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Changes the fields of an order that are set, or those that update_mask names. The owner may change
+        the description, and the status to CANCELED, which is what CancelOrder does. An admin may also
+        change the status to SHIPPED: of a PAID order at once; of an AUTHORIZED one once its money has been captured,
+        for which the call waits some seconds: an answer that still says AUTHORIZED means that it is under way.
+
+        Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
+        (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
+        nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelOrder(
+        self,
+        request: _orders_pb2.CancelOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Cancels an order that is not shipped. What was held or taken for it comes back to the account, once, a
+        moment later: `refunded_price` grows. Canceling a CANCELED order changes nothing.
+
+        Errors: NOT_FOUND (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it is SHIPPED;
+        ABORTED (STALE_ETAG).
+        """
+
+    @_abc_1.abstractmethod
+    def RefundOrder(
+        self,
+        request: _orders_pb2.RefundOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Gives back a part of what was taken for a PAID or SHIPPED order, or all of it; for admins. The money
+        is in the account a moment later, for which the call waits some seconds: `refunded_price` grows.
+
+        The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required, as with deposits.
+
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
+        (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
+        more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        """
+
+    @_abc_1.abstractmethod
+    def ListOrderHistory(
+        self,
+        request: _orders_pb2.ListOrderHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListOrderHistoryResponse, _abc.Awaitable[_orders_pb2.ListOrderHistoryResponse]]:
+        """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
+
+        Errors: NOT_FOUND (ORDER_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
     def WatchOrder(
         self,
         request: _orders_pb2.WatchOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_orders_pb2.Order], _abc.AsyncIterator[_orders_pb2.Order]]:
-        """Sends the order as it is and again after each change. The stream ends when the order is
-        CANCELED or when the caller's token expires; until then a client may leave at any time.
+        """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
+        or SHIPPED, or when the caller's token expires; until then a client may leave at any time.
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_WATCHERS) when the caller
         watches 100 orders already.

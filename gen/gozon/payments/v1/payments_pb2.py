@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gozon/payments/v1/payments.proto\x12\x11gozon.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x07\x41\x63\x63ount\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\x12\x11\n\tavailable\x18\x05 \x01(\x03\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x12OpenAccountRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x08\x63urrency\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\".\n\x11GetAccountRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"s\n\x0e\x44\x65positRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12&\n\x08\x63urrency\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$2\x84\x03\n\x0fPaymentsService\x12p\n\x0bOpenAccount\x12%.gozon.payments.v1.OpenAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/accounts/{user_id}:\x01*\x12k\n\nGetAccount\x12$.gozon.payments.v1.GetAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/accounts/{user_id}\x12\x91\x01\n\x07\x44\x65posit\x12!.gozon.payments.v1.DepositRequest\x1a\x1a.gozon.payments.v1.Account\"G\x82\xd3\xe4\x93\x02\x41\"\x1b/accounts/{user_id}/deposit:\x01*Z\x1f\"\x1a/users/{user_id}/add-funds:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gozon/payments/v1/payments.proto\x12\x11gozon.payments.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x07\x41\x63\x63ount\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\x12\x11\n\tavailable\x18\x05 \x01(\x03\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x12OpenAccountRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x08\x63urrency\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\"V\n\x11GetAccountRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\x0e\x44\x65positRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06\x61mount\x18\x02 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12&\n\x08\x63urrency\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\"\xec\x02\n\x04Hold\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.gozon.payments.v1.Hold.Status\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61ptured_amount\x18\x05 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x06 \x01(\t\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x08\n\x04HELD\x10\x01\x12\x0c\n\x08\x43\x41PTURED\x10\x02\x12\x0c\n\x08RELEASED\x10\x03\"\x92\x01\n\x11\x43reateHoldRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x08order_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06\x61mount\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12&\n\x08\x63urrency\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\"k\n\x12\x43\x61ptureHoldRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x08order_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06\x61mount\x18\x03 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\"K\n\x12ReleaseHoldRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x08order_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"k\n\x12ListEntriesRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x13ListEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.gozon.payments.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbf\x02\n\x05\x45ntry\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.gozon.payments.v1.Entry.Kind\x12\x10\n\x08order_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x13\n\x0bheld_amount\x18\x05 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x06 \x01(\x03\x12\x0c\n\x04held\x18\x07 \x01(\x03\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04hash\x18\t \x01(\t\"e\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x44\x45POSIT\x10\x01\x12\n\n\x06\x43HARGE\x10\x02\x12\x08\n\x04HOLD\x10\x03\x12\x0b\n\x07\x43\x41PTURE\x10\x04\x12\x0b\n\x07RELEASE\x10\x05\x12\n\n\x06REFUND\x10\x06\x32\xe8\x06\n\x0fPaymentsService\x12p\n\x0bOpenAccount\x12%.gozon.payments.v1.OpenAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/accounts/{user_id}:\x01*\x12k\n\nGetAccount\x12$.gozon.payments.v1.GetAccountRequest\x1a\x1a.gozon.payments.v1.Account\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/accounts/{user_id}\x12\x91\x01\n\x07\x44\x65posit\x12!.gozon.payments.v1.DepositRequest\x1a\x1a.gozon.payments.v1.Account\"G\x82\xd3\xe4\x93\x02\x41\"\x1b/accounts/{user_id}/deposit:\x01*Z\x1f\"\x1a/users/{user_id}/add-funds:\x01*\x12p\n\nCreateHold\x12$.gozon.payments.v1.CreateHoldRequest\x1a\x17.gozon.payments.v1.Hold\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/accounts/{user_id}/hold:\x01*\x12u\n\x0b\x43\x61ptureHold\x12%.gozon.payments.v1.CaptureHoldRequest\x1a\x17.gozon.payments.v1.Hold\"&\x82\xd3\xe4\x93\x02 \"\x1b/accounts/{user_id}/capture:\x01*\x12u\n\x0bReleaseHold\x12%.gozon.payments.v1.ReleaseHoldRequest\x1a\x17.gozon.payments.v1.Hold\"&\x82\xd3\xe4\x93\x02 \"\x1b/accounts/{user_id}/release:\x01*\x12\x81\x01\n\x0bListEntries\x12%.gozon.payments.v1.ListEntriesRequest\x1a&.gozon.payments.v1.ListEntriesResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/accounts/{user_id}/entriesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,20 +46,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPOSITREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\001'
   _globals['_DEPOSITREQUEST'].fields_by_name['currency']._loaded_options = None
   _globals['_DEPOSITREQUEST'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\001'
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['currency']._loaded_options = None
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
+  _globals['_CAPTUREHOLDREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CAPTUREHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CAPTUREHOLDREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_CAPTUREHOLDREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CAPTUREHOLDREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_CAPTUREHOLDREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
+  _globals['_RELEASEHOLDREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_RELEASEHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RELEASEHOLDREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_RELEASEHOLDREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_PAYMENTSSERVICE'].methods_by_name['OpenAccount']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['OpenAccount']._serialized_options = b'\202\323\344\223\002\030\"\023/accounts/{user_id}:\001*'
   _globals['_PAYMENTSSERVICE'].methods_by_name['GetAccount']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['GetAccount']._serialized_options = b'\202\323\344\223\002\025\022\023/accounts/{user_id}'
   _globals['_PAYMENTSSERVICE'].methods_by_name['Deposit']._loaded_options = None
   _globals['_PAYMENTSSERVICE'].methods_by_name['Deposit']._serialized_options = b'\202\323\344\223\002A\"\033/accounts/{user_id}/deposit:\001*Z\037\"\032/users/{user_id}/add-funds:\001*'
+  _globals['_PAYMENTSSERVICE'].methods_by_name['CreateHold']._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['CreateHold']._serialized_options = b'\202\323\344\223\002\035\"\030/accounts/{user_id}/hold:\001*'
+  _globals['_PAYMENTSSERVICE'].methods_by_name['CaptureHold']._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['CaptureHold']._serialized_options = b'\202\323\344\223\002 \"\033/accounts/{user_id}/capture:\001*'
+  _globals['_PAYMENTSSERVICE'].methods_by_name['ReleaseHold']._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['ReleaseHold']._serialized_options = b'\202\323\344\223\002 \"\033/accounts/{user_id}/release:\001*'
+  _globals['_PAYMENTSSERVICE'].methods_by_name['ListEntries']._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\202\323\344\223\002\035\022\033/accounts/{user_id}/entries'
   _globals['_ACCOUNT']._serialized_start=148
   _globals['_ACCOUNT']._serialized_end=338
   _globals['_OPENACCOUNTREQUEST']._serialized_start=340
   _globals['_OPENACCOUNTREQUEST']._serialized_end=427
   _globals['_GETACCOUNTREQUEST']._serialized_start=429
-  _globals['_GETACCOUNTREQUEST']._serialized_end=475
-  _globals['_DEPOSITREQUEST']._serialized_start=477
-  _globals['_DEPOSITREQUEST']._serialized_end=592
-  _globals['_PAYMENTSSERVICE']._serialized_start=595
-  _globals['_PAYMENTSSERVICE']._serialized_end=983
+  _globals['_GETACCOUNTREQUEST']._serialized_end=515
+  _globals['_DEPOSITREQUEST']._serialized_start=517
+  _globals['_DEPOSITREQUEST']._serialized_end=632
+  _globals['_HOLD']._serialized_start=635
+  _globals['_HOLD']._serialized_end=999
+  _globals['_HOLD_STATUS']._serialized_start=929
+  _globals['_HOLD_STATUS']._serialized_end=999
+  _globals['_CREATEHOLDREQUEST']._serialized_start=1002
+  _globals['_CREATEHOLDREQUEST']._serialized_end=1148
+  _globals['_CAPTUREHOLDREQUEST']._serialized_start=1150
+  _globals['_CAPTUREHOLDREQUEST']._serialized_end=1257
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=1259
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=1334
+  _globals['_LISTENTRIESREQUEST']._serialized_start=1336
+  _globals['_LISTENTRIESREQUEST']._serialized_end=1443
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=1445
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=1534
+  _globals['_ENTRY']._serialized_start=1537
+  _globals['_ENTRY']._serialized_end=1856
+  _globals['_ENTRY_KIND']._serialized_start=1755
+  _globals['_ENTRY_KIND']._serialized_end=1856
+  _globals['_PAYMENTSSERVICE']._serialized_start=1859
+  _globals['_PAYMENTSSERVICE']._serialized_end=2731
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,26 @@ class PaymentsServiceStub:
                 request_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.DepositRequest.SerializeToString,
                 response_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Account.FromString,
                 _registered_method=True)
+        self.CreateHold = channel.unary_unary(
+                '/gozon.payments.v1.PaymentsService/CreateHold',
+                request_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.CreateHoldRequest.SerializeToString,
+                response_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.FromString,
+                _registered_method=True)
+        self.CaptureHold = channel.unary_unary(
+                '/gozon.payments.v1.PaymentsService/CaptureHold',
+                request_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.CaptureHoldRequest.SerializeToString,
+                response_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.FromString,
+                _registered_method=True)
+        self.ReleaseHold = channel.unary_unary(
+                '/gozon.payments.v1.PaymentsService/ReleaseHold',
+                request_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.ReleaseHoldRequest.SerializeToString,
+                response_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.FromString,
+                _registered_method=True)
+        self.ListEntries = channel.unary_unary(
+                '/gozon.payments.v1.PaymentsService/ListEntries',
+                request_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentsServiceServicer:
@@ -76,9 +96,9 @@ class PaymentsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetAccount(self, request, context):
-        """Returns the account of a user.
+        """Returns the account of a user, as it is or as it was at a past moment.
 
-        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND), also for a moment before it was opened.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,7 +112,51 @@ class PaymentsServiceServicer:
 
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); NOT_FOUND
         (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with another request;
-        FAILED_PRECONDITION (BALANCE_LIMIT) when the balance would pass 1,000,000,000,000,000.
+        FAILED_PRECONDITION (DEPOSIT_LIMIT when it is more than one deposit may be here; BALANCE_LIMIT when the balance
+        would pass the highest there may be); the message says how much that is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateHold(self, request, context):
+        """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
+        MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first.
+
+        The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
+
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); PERMISSION_DENIED (ADMIN_ONLY);
+        NOT_FOUND (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; PAYMENT_EXISTS when the order was paid,
+        refused or held for in another way); FAILED_PRECONDITION (INSUFFICIENT_FUNDS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CaptureHold(self, request, context):
+        """Takes the money that is held for an order, or a part of it, which releases the rest; for admins. A hold is
+        captured or released, once: the same request again returns what it became.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); INVALID_ARGUMENT (CAPTURE_TOO_LARGE);
+        FAILED_PRECONDITION (HOLD_CAPTURED with another amount; HOLD_RELEASED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseHold(self, request, context):
+        """Gives back the money that is held for an order; for admins. The order, if there is one, is canceled.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); FAILED_PRECONDITION (HOLD_CAPTURED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntries(self, request, context):
+        """Returns the statement of an account: what moved its money, newest first, with the balance after it.
+
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +179,26 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.Deposit,
                     request_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.DepositRequest.FromString,
                     response_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Account.SerializeToString,
+            ),
+            'CreateHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateHold,
+                    request_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.CreateHoldRequest.FromString,
+                    response_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.SerializeToString,
+            ),
+            'CaptureHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.CaptureHold,
+                    request_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.CaptureHoldRequest.FromString,
+                    response_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.SerializeToString,
+            ),
+            'ReleaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHold,
+                    request_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.ReleaseHoldRequest.FromString,
+                    response_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=gozon_dot_payments_dot_v1_dot_payments__pb2.ListEntriesRequest.FromString,
+                    response_serializer=gozon_dot_payments_dot_v1_dot_payments__pb2.ListEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -204,6 +288,114 @@ class PaymentsService:
             '/gozon.payments.v1.PaymentsService/Deposit',
             gozon_dot_payments_dot_v1_dot_payments__pb2.DepositRequest.SerializeToString,
             gozon_dot_payments_dot_v1_dot_payments__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.payments.v1.PaymentsService/CreateHold',
+            gozon_dot_payments_dot_v1_dot_payments__pb2.CreateHoldRequest.SerializeToString,
+            gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CaptureHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.payments.v1.PaymentsService/CaptureHold',
+            gozon_dot_payments_dot_v1_dot_payments__pb2.CaptureHoldRequest.SerializeToString,
+            gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.payments.v1.PaymentsService/ReleaseHold',
+            gozon_dot_payments_dot_v1_dot_payments__pb2.ReleaseHoldRequest.SerializeToString,
+            gozon_dot_payments_dot_v1_dot_payments__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.payments.v1.PaymentsService/ListEntries',
+            gozon_dot_payments_dot_v1_dot_payments__pb2.ListEntriesRequest.SerializeToString,
+            gozon_dot_payments_dot_v1_dot_payments__pb2.ListEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

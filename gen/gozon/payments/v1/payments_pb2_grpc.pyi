@@ -45,9 +45,9 @@ class PaymentsServiceStub:
     Errors: ALREADY_EXISTS (ACCOUNT_EXISTS); NOT_FOUND (USER_NOT_FOUND) for another user.
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetAccountRequest, _payments_pb2.Account]
-    """Returns the account of a user.
+    """Returns the account of a user, as it is or as it was at a past moment.
 
-    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND), also for a moment before it was opened.
     """
     Deposit: _grpc.UnaryUnaryMultiCallable[_payments_pb2.DepositRequest, _payments_pb2.Account]
     """Adds money to the account of a user and returns the account after it.
@@ -57,7 +57,35 @@ class PaymentsServiceStub:
 
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); NOT_FOUND
     (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with another request;
-    FAILED_PRECONDITION (BALANCE_LIMIT) when the balance would pass 1,000,000,000,000,000.
+    FAILED_PRECONDITION (DEPOSIT_LIMIT when it is more than one deposit may be here; BALANCE_LIMIT when the balance
+    would pass the highest there may be); the message says how much that is.
+    """
+    CreateHold: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CreateHoldRequest, _payments_pb2.Hold]
+    """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
+    MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first.
+
+    The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
+
+    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); PERMISSION_DENIED (ADMIN_ONLY);
+    NOT_FOUND (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; PAYMENT_EXISTS when the order was paid,
+    refused or held for in another way); FAILED_PRECONDITION (INSUFFICIENT_FUNDS).
+    """
+    CaptureHold: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CaptureHoldRequest, _payments_pb2.Hold]
+    """Takes the money that is held for an order, or a part of it, which releases the rest; for admins. A hold is
+    captured or released, once: the same request again returns what it became.
+
+    Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); INVALID_ARGUMENT (CAPTURE_TOO_LARGE);
+    FAILED_PRECONDITION (HOLD_CAPTURED with another amount; HOLD_RELEASED).
+    """
+    ReleaseHold: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ReleaseHoldRequest, _payments_pb2.Hold]
+    """Gives back the money that is held for an order; for admins. The order, if there is one, is canceled.
+
+    Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); FAILED_PRECONDITION (HOLD_CAPTURED).
+    """
+    ListEntries: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListEntriesRequest, _payments_pb2.ListEntriesResponse]
+    """Returns the statement of an account: what moved its money, newest first, with the balance after it.
+
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
 
 @_typing.type_check_only
@@ -77,9 +105,9 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     Errors: ALREADY_EXISTS (ACCOUNT_EXISTS); NOT_FOUND (USER_NOT_FOUND) for another user.
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetAccountRequest, _payments_pb2.Account]  # type: ignore[assignment]
-    """Returns the account of a user.
+    """Returns the account of a user, as it is or as it was at a past moment.
 
-    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND), also for a moment before it was opened.
     """
     Deposit: _aio.UnaryUnaryMultiCallable[_payments_pb2.DepositRequest, _payments_pb2.Account]  # type: ignore[assignment]
     """Adds money to the account of a user and returns the account after it.
@@ -89,7 +117,35 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
 
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); NOT_FOUND
     (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with another request;
-    FAILED_PRECONDITION (BALANCE_LIMIT) when the balance would pass 1,000,000,000,000,000.
+    FAILED_PRECONDITION (DEPOSIT_LIMIT when it is more than one deposit may be here; BALANCE_LIMIT when the balance
+    would pass the highest there may be); the message says how much that is.
+    """
+    CreateHold: _aio.UnaryUnaryMultiCallable[_payments_pb2.CreateHoldRequest, _payments_pb2.Hold]  # type: ignore[assignment]
+    """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
+    MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first.
+
+    The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
+
+    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); PERMISSION_DENIED (ADMIN_ONLY);
+    NOT_FOUND (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; PAYMENT_EXISTS when the order was paid,
+    refused or held for in another way); FAILED_PRECONDITION (INSUFFICIENT_FUNDS).
+    """
+    CaptureHold: _aio.UnaryUnaryMultiCallable[_payments_pb2.CaptureHoldRequest, _payments_pb2.Hold]  # type: ignore[assignment]
+    """Takes the money that is held for an order, or a part of it, which releases the rest; for admins. A hold is
+    captured or released, once: the same request again returns what it became.
+
+    Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); INVALID_ARGUMENT (CAPTURE_TOO_LARGE);
+    FAILED_PRECONDITION (HOLD_CAPTURED with another amount; HOLD_RELEASED).
+    """
+    ReleaseHold: _aio.UnaryUnaryMultiCallable[_payments_pb2.ReleaseHoldRequest, _payments_pb2.Hold]  # type: ignore[assignment]
+    """Gives back the money that is held for an order; for admins. The order, if there is one, is canceled.
+
+    Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); FAILED_PRECONDITION (HOLD_CAPTURED).
+    """
+    ListEntries: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListEntriesRequest, _payments_pb2.ListEntriesResponse]  # type: ignore[assignment]
+    """Returns the statement of an account: what moved its money, newest first, with the balance after it.
+
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
 
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -118,9 +174,9 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payments_pb2.GetAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.Account, _abc.Awaitable[_payments_pb2.Account]]:
-        """Returns the account of a user.
+        """Returns the account of a user, as it is or as it was at a past moment.
 
-        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND), also for a moment before it was opened.
         """
 
     @_abc_1.abstractmethod
@@ -136,7 +192,59 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); NOT_FOUND
         (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with another request;
-        FAILED_PRECONDITION (BALANCE_LIMIT) when the balance would pass 1,000,000,000,000,000.
+        FAILED_PRECONDITION (DEPOSIT_LIMIT when it is more than one deposit may be here; BALANCE_LIMIT when the balance
+        would pass the highest there may be); the message says how much that is.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateHold(
+        self,
+        request: _payments_pb2.CreateHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.Hold, _abc.Awaitable[_payments_pb2.Hold]]:
+        """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
+        MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first.
+
+        The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
+
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; CURRENCY_MISMATCH); PERMISSION_DENIED (ADMIN_ONLY);
+        NOT_FOUND (ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; PAYMENT_EXISTS when the order was paid,
+        refused or held for in another way); FAILED_PRECONDITION (INSUFFICIENT_FUNDS).
+        """
+
+    @_abc_1.abstractmethod
+    def CaptureHold(
+        self,
+        request: _payments_pb2.CaptureHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.Hold, _abc.Awaitable[_payments_pb2.Hold]]:
+        """Takes the money that is held for an order, or a part of it, which releases the rest; for admins. A hold is
+        captured or released, once: the same request again returns what it became.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); INVALID_ARGUMENT (CAPTURE_TOO_LARGE);
+        FAILED_PRECONDITION (HOLD_CAPTURED with another amount; HOLD_RELEASED).
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseHold(
+        self,
+        request: _payments_pb2.ReleaseHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.Hold, _abc.Awaitable[_payments_pb2.Hold]]:
+        """Gives back the money that is held for an order; for admins. The order, if there is one, is canceled.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND (HOLD_NOT_FOUND); FAILED_PRECONDITION (HOLD_CAPTURED).
+        """
+
+    @_abc_1.abstractmethod
+    def ListEntries(
+        self,
+        request: _payments_pb2.ListEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ListEntriesResponse, _abc.Awaitable[_payments_pb2.ListEntriesResponse]]:
+        """Returns the statement of an account: what moved its money, newest first, with the balance after it.
+
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
         """
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
