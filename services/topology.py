@@ -4,10 +4,21 @@ from kit.bus import Stream
 from kit.consumption import Consumer
 
 ORDER_CREATED = "orders.created"
+ORDER_AUTHORIZED = "orders.authorized"
 ORDER_PAID = "orders.paid"
+ORDER_SHIPPED = "orders.shipped"
 ORDER_CANCELED = "orders.canceled"
+ORDER_REFUNDED = "orders.refunded"
+CAPTURE_REQUESTED = "orders.capture_requested"
+REVERSAL_REQUESTED = "orders.reversal_requested"
+REFUND_REQUESTED = "orders.refund_requested"
 PAYMENT_SUCCEEDED = "payments.succeeded"
 PAYMENT_FAILED = "payments.failed"
+PAYMENT_AUTHORIZED = "payments.authorized"
+PAYMENT_RELEASED = "payments.released"
+PAYMENT_REVERSED = "payments.reversed"
+PAYMENT_REFUNDED = "payments.refunded"
+REFUND_FAILED = "payments.refund_failed"
 
 WEEK = 7 * 24 * 3600.0
 
