@@ -26,7 +26,19 @@ ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
 
 PAYMENTS_CHARGE = Consumer("payments-charge", "ORDERS", (ORDER_CREATED,))
-ORDERS_SETTLE = Consumer("orders-settle", "PAYMENTS", (PAYMENT_SUCCEEDED, PAYMENT_FAILED))
+ORDERS_SETTLE = Consumer(
+    "orders-settle",
+    "PAYMENTS",
+    (
+        PAYMENT_SUCCEEDED,
+        PAYMENT_FAILED,
+        PAYMENT_AUTHORIZED,
+        PAYMENT_RELEASED,
+        PAYMENT_REVERSED,
+        PAYMENT_REFUNDED,
+        REFUND_FAILED,
+    ),
+)
 
 STREAMS = (ORDERS, PAYMENTS)
 CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)
