@@ -45,6 +45,8 @@ RECHECK_SECONDS = 5.0
 ANSWER_SECONDS = 2.0
 """So long a call that asks Payments something waits for what becomes of it."""
 
+ENDED = (Order.SHIPPED, Order.CANCELED)
+
 log = structlog.get_logger()
 
 
@@ -173,7 +175,7 @@ class OrderService:
             raise PermissionDenied
         order = await self._update(order_id, caller, update)
         if update.status == SHIPPED and order.status == Order.AUTHORIZED:
-            order = await self._wait_for(lambda now: now.status != Order.AUTHORIZED, order, caller)
+            order = await self._wait_for(lambda now: now.status in ENDED, order, caller)
             if order.status == Order.CANCELED:
                 raise TransitionNotAllowed("The order was canceled before its money was captured.")
         return order
@@ -273,7 +275,7 @@ class OrderService:
         async with aclosing(self._states(order_id, caller)) as states:
             async for order in states:
                 yield order
-                if order.status in (Order.SHIPPED, Order.CANCELED):
+                if order.status in ENDED:
                     return
 
     async def _states(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:

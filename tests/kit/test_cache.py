@@ -60,7 +60,7 @@ async def test_what_is_there_is_not_stored_again(cache: Cache) -> None:
 
 
 async def test_what_is_about_to_change_is_forgotten_and_nobody_stores_it_for_a_while(
-    cache: Cache, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kit.cache.FORGET_SECONDS", 1)
     old, absent = unique(), unique()
