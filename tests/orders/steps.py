@@ -76,13 +76,13 @@ async def order_in(status: Order.Status, service: OrderService, settlement: Sett
     return await service.get_order(order.id, ADMIN)
 
 
-async def refund(service: OrderService, order: Order, amount: int, *, key: str = "") -> Answered:
-    """Asks for a refund as an admin who does not wait for the answer."""
+async def refund(
+    service: OrderService, order: Order, amount: int, *, key: str = "", caller: Identity | None = None
+) -> Answered:
+    """Asks for a refund, by default as an admin who does not wait for the answer."""
     request = RefundOrderRequest(order_id=order.id, amount=amount, description="broken")
-    impatient = Identity(ADMIN.user_id, ADMIN.roles, 0)
-    return await service.refund_order(
-        request, impatient, key_of(ADMIN.user_id, "RefundOrder", key or new_id(), request)
-    )
+    claim = key_of(ADMIN.user_id, "RefundOrder", key or new_id(), request)
+    return await service.refund_order(request, caller or impatient(ADMIN), claim)
 
 
 def _answer(subject: str, event: Any) -> Event:

@@ -339,9 +339,8 @@ async def test_a_refund_waits_for_the_money_and_a_repetition_gets_the_same_answe
     service: OrderService, settlement: Settlement, orders_db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.orders.service.ANSWER_SECONDS", 60)
-    monkeypatch.setattr("tests.orders.steps.impatient", lambda caller: caller)
     order = await order_in(Order.SHIPPED, service, settlement)
-    refunding = asyncio.create_task(refund(service, order, 300, key="k"))
+    refunding = asyncio.create_task(refund(service, order, 300, key="k", caller=ADMIN))
 
     async def waiting() -> bool:
         return order.id in service._watchers._queues
@@ -424,7 +423,7 @@ async def test_a_watcher_sees_every_change_once_and_none_backwards(
 
     async def watch() -> None:
         async for state in service.watch_order(order.id, owner(order)):
-            seen.append(state)
+            seen.append(state)  # noqa: PERF401 - the test looks at it meanwhile
 
     watching = asyncio.create_task(watch())
 

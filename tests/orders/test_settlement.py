@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gozon.orders.v1.events_pb2 import OrderCanceled, OrderPaid
 from gozon.orders.v1.orders_pb2 import Order
-from kit.db import Database, sql
+from kit.db import Connection, Database, Row, Statement, sql
 from kit.events import Event
 from kit.ids import new_id
 from services.orders.service import OrderService, Update
@@ -119,7 +121,7 @@ async def test_a_reason_that_orders_does_not_know_changes_nothing(
     assert [row["status"] for row in statuses] == ["PENDING"]
 
 
-ANSWERS = {
+ANSWERS: dict[str, Callable[[Order], Event]] = {
     "authorized": authorized,
     "paid": paid,
     "declined": declined,
@@ -156,6 +158,25 @@ async def test_an_answer_does_what_the_status_allows_once(
             assert (now.status, int(now.etag)) == (after, int(order.etag) + 1)
             assert (await history_of(service, order))[-1] == (name, "PAYMENT", 0)
             assert await told(orders_db, order) == [*before, (f"orders.{name.lower()}", now)]
+
+
+async def test_the_order_path_takes_two_statements_to_create_and_two_to_settle(
+    service: OrderService, settlement: Settlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = []
+    execute = Connection.execute
+
+    async def counted(self: Connection, statement: Statement, **parameters: Any) -> list[Row]:
+        statements.append(statement.text)
+        return await execute(self, statement, **parameters)
+
+    monkeypatch.setattr(Connection, "execute", counted)
+    orders = [await pending_order(service)]
+    assert len(statements) == 2
+    orders += [await pending_order(service) for _ in range(9)]
+    statements.clear()
+    await settlement.settle([paid(order) for order in orders])
+    assert len(statements) == 2
 
 
 async def test_what_was_taken_is_noted_though_it_was_a_part_of_the_price(
