@@ -112,3 +112,4 @@ entries = Table(
 inbox = schema.inbox(metadata)
 outbox = schema.outbox(metadata)
 idempotency_keys = schema.idempotency_keys(metadata)
+dead_letters = schema.dead_letters(metadata)
