@@ -34,6 +34,7 @@ from services.payments.domain import (
     CurrencyMismatch,
     DepositLimit,
     HoldNotFound,
+    HoldRequest,
     InsufficientFunds,
     Limits,
     Payment,
@@ -72,7 +73,11 @@ class Books:
         self._limits = limits
 
     def apply(self, request: Request) -> Payment | Refund:
-        """Does what is asked, unless it was done or can't be, and returns what is. Errors: HoldNotFound."""
+        """Does what is asked, unless it was done or can't be, and returns what is.
+
+        Errors: HoldNotFound; CaptureTooLarge; those of a HoldRequest are AccountNotFound, CurrencyMismatch,
+        InsufficientFunds, PaymentExists.
+        """
         match request:
             case ChargeRequest():
                 return self._charge(request)
@@ -80,6 +85,8 @@ class Books:
                 return self._reverse(request)
             case RefundRequest():
                 return self._refund(request)
+            case HoldRequest():
+                return self._hold(request)
             case CaptureRequest():
                 return self._capture(request)
             case ReleaseRequest():
@@ -94,20 +101,6 @@ class Books:
             raise BalanceLimit(f"The balance may be {self._limits.max_balance:,} minor units at most.")
         self._book(account, ledger.DEPOSIT, None, {FUNDING: -amount, AVAILABLE: amount})
         return account
-
-    def hold(self, user_id: str, order_id: str, amount: int, currency: str) -> Payment:
-        """Holds money for an order at an admin's request; a second request returns what became of the first.
-
-        Errors: AccountNotFound, CurrencyMismatch, InsufficientFunds; PaymentExists when the first was another.
-        """
-        account = self._account(user_id, currency)
-        if (first := self.payments.get((user_id, order_id))) is not None:
-            if first.expires_at is None or first.amount != amount:
-                raise PaymentExists
-            return first
-        if account.available < amount:
-            raise InsufficientFunds
-        return self._authorize(account, order_id, amount, ADMIN)
 
     def changed(self, payment: Payment) -> bool:
         """Says whether a payment is another than before."""
@@ -133,6 +126,16 @@ class Books:
         request = ChargeRequest(account.user_id, order_id, amount, account.currency)
         expires_at = self._now + self._limits.hold_lifetime
         return self._new(request, AUTHORIZED, requested_by=requested_by, expires_at=expires_at)
+
+    def _hold(self, request: HoldRequest) -> Payment:
+        account = self._account(request.user_id, request.currency)
+        if (first := self.payments.get((request.user_id, request.order_id))) is not None:
+            if first.expires_at is None or first.amount != request.amount:
+                raise PaymentExists
+            return first
+        if account.available < request.amount:
+            raise InsufficientFunds
+        return self._authorize(account, request.order_id, request.amount, ADMIN)
 
     def _capture(self, request: CaptureRequest) -> Payment:
         payment = self._held(request)

@@ -111,6 +111,16 @@ class ChargeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """An admin asks for money to be held for an order; an empty currency is the account's."""
+
+    user_id: str
+    order_id: str
+    amount: int
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureRequest:
     """An order asks for the money that is held for it; `amount` 0 means all of it."""
 
@@ -148,7 +158,7 @@ class RefundRequest:
     amount: int
 
 
-Request = ChargeRequest | CaptureRequest | ReleaseRequest | ReversalRequest | RefundRequest
+Request = ChargeRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReversalRequest | RefundRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The ledger: double entry, with no framework around it. Each user's account has one chain of transactions.
 
-A transaction moves money between the parts of one user's account, AVAILABLE and HELD, and the system's accounts. Those have
-no row with a balance that everybody would fight over: their balance is the sum of their entries.
+A transaction moves money between the parts of one user's account, AVAILABLE and HELD, and the system's accounts. Those
+have no row with a balance that everybody would fight over: their balance is the sum of their entries.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ from gozon.payments.v1.payments_pb2 import Account, Entry
 from kit.db import Conflict, Connection, Row, Transaction, sql
 from services.payments import domain, ledger
 from services.payments.books import Books
-from services.payments.domain import Limits, Payment, Refund, ReleaseRequest
+from services.payments.domain import Limits, Payment, Refund, RefundRequest, ReleaseRequest, Request
 
 
 async def insert_account(tx: Transaction, user_id: str, currency: str, now: datetime) -> Account | None:
@@ -41,15 +41,25 @@ async def expired_holds(connection: Connection, now: datetime, limit: int) -> li
 
 
 async def lock_books(
-    tx: Transaction, users_and_orders: Iterable[tuple[str, str]], refund_ids: Sequence[str], now: datetime, limits: Limits
+    tx: Transaction, user_ids: Iterable[str], requests: Sequence[Request], now: datetime, limits: Limits
 ) -> Books:
-    """Locks accounts until `tx` ends, in sorted order, against deadlocks; reads the payments of orders, and refunds."""
-    keys = sorted(set(users_and_orders))
-    users, orders = [user_id for user_id, _ in keys], [order_id for _, order_id in keys]
-    accounts = await tx.execute(_LOCK_ACCOUNTS, user_ids=sorted(set(users)))
+    """Locks the accounts of users until `tx` ends; reads the payments and refunds that requests are about."""
+    # Sorted, so that two instances with overlapping batches wait for each other instead of deadlocking.
+    accounts = await tx.execute(_LOCK_ACCOUNTS, user_ids=sorted(set(user_ids)))
     # First the locks, then the look at what was decided: whoever held them has committed by then.
-    payments = await tx.execute(_PAYMENTS_OF, user_ids=users, order_ids=orders)
-    refunds = await tx.execute(_REFUNDS, refund_ids=refund_ids, user_ids=users) if refund_ids else []
+    payments: list[Row] = []
+    if keys := {(r.user_id, r.order_id) for r in requests}:
+        payments = await tx.execute(
+            _PAYMENTS_OF, user_ids=[user_id for user_id, _ in keys], order_ids=[order_id for _, order_id in keys]
+        )
+    refunds: list[Row] = []
+    if asked := {r.refund_id: r for r in requests if isinstance(r, RefundRequest)}:
+        refunds = await tx.execute(
+            _REFUNDS,
+            user_ids=[r.user_id for r in asked.values()],
+            order_ids=[r.order_id for r in asked.values()],
+            refund_ids=list(asked),
+        )
     return Books(
         [
             ledger.Account(
@@ -276,7 +286,8 @@ _PAYMENTS_OF = sql(f"""
 """)
 _REFUNDS = sql("""
     SELECT user_id, order_id, refund_id, amount, status, refunded, created_at FROM refunds
-    WHERE user_id = ANY(:user_ids::uuid[]) AND refund_id = ANY(:refund_ids::uuid[])
+    JOIN unnest(:user_ids::uuid[], :order_ids::uuid[], :refund_ids::uuid[]) AS asked (user_id, order_id, refund_id)
+    USING (user_id, order_id, refund_id)
 """)
 _INSERT_PAYMENTS = sql(f"""
     INSERT INTO payments ({_PAYMENT})

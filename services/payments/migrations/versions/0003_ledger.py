@@ -72,7 +72,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("amount > 0", name="payments_amount_positive"),
-        sa.CheckConstraint("0 <= refunded AND refunded <= captured AND captured <= amount", name="payments_amounts_agree"),
+        sa.CheckConstraint(
+            "0 <= refunded AND refunded <= captured AND captured <= amount", name="payments_amounts_agree"
+        ),
         sa.CheckConstraint(
             "status IN ('FAILED', 'AUTHORIZED', 'CAPTURED', 'RELEASED', 'REVERSED')", name="payments_status_known"
         ),
@@ -81,9 +83,7 @@ def upgrade() -> None:
         sa.CheckConstraint("status <> 'REVERSED' OR refunded = captured", name="payments_reversed_wholly"),
         sa.CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
     )
-    op.create_index(
-        "payments_held", "payments", ["expires_at"], postgresql_where=sa.text("status = 'AUTHORIZED'")
-    )
+    op.create_index("payments_held", "payments", ["expires_at"], postgresql_where=sa.text("status = 'AUTHORIZED'"))
     op.execute("""
         INSERT INTO payments
         SELECT user_id, order_id, CASE status WHEN 'SUCCEEDED' THEN 'CAPTURED' ELSE 'FAILED' END, reason, amount,
@@ -144,7 +144,9 @@ def upgrade() -> None:
     op.add_column("accounts", sa.Column("hash", sa.LargeBinary, nullable=False, server_default=""))
     op.execute("""
         UPDATE accounts SET number = last.number, hash = last.hash
-        FROM (SELECT DISTINCT ON (user_id) user_id, number, hash FROM transactions ORDER BY user_id, number DESC) AS last
+        FROM (
+            SELECT DISTINCT ON (user_id) user_id, number, hash FROM transactions ORDER BY user_id, number DESC
+        ) AS last
         WHERE accounts.user_id = last.user_id
     """)
     op.alter_column("accounts", "number", server_default=None)
