@@ -12,6 +12,7 @@ import pytest
 
 from kit.db import Database
 from stack.config import SERVICES
+from stack.home import ADMIN_EMAIL
 from tests.support import Edge, NatsServer, RunningStack, User, fresh_database, gozon, migrate
 
 RATE_LIMIT_SCALE = 1000
@@ -70,6 +71,13 @@ async def alice(new_user: NewUser) -> User:
 async def bob(new_user: NewUser) -> User:
     """Somebody else."""
     return await new_user()
+
+
+@pytest.fixture(scope="session")
+async def admin(edge: Edge, stack: RunningStack) -> User:
+    """The first administrator."""
+    password = json.loads((stack.home / "secrets.json").read_text())["admin"]
+    return await edge.sign_in(ADMIN_EMAIL, password)
 
 
 @pytest.fixture(scope="session")
