@@ -8,13 +8,14 @@ from kit import process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
+from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
 from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
 from services.payments.service import PaymentService
-from services.topology import CONSUMERS, STREAMS
+from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS
 
 
 class PaymentsSettings(Settings):
@@ -33,6 +34,7 @@ async def serve(settings: PaymentsSettings) -> None:
     await bus.connect()
     outbox = Outbox(database, bus)
     service = PaymentService(database, outbox)
+    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -40,7 +42,7 @@ async def serve(settings: PaymentsSettings) -> None:
         [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES)],
         verifier,
         ready=database.ping,
-        background=[outbox.run, partial(consume, bus, service)],
+        background=[outbox.run, partial(consume, bus, service, database), housekeeping.run],
         drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],
     )
 
