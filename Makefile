@@ -4,6 +4,8 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# A stack is a dozen Python processes: where this is set, each compiles all it imports, which doubles the cost of a start.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 UV_VERSION := 0.13.8
