@@ -53,8 +53,9 @@ migrate: .venv/.stack ## Bring the databases of the running stack up to date
 
 # --- Working on it
 
-test: .venv/.dev ## Run the tests, on a stack of their own
-	@$(BIN)/python -m pytest $(ARGS)
+# All of them in two processes, each with a stack; what is chosen by hand in one, and so is all on a stack that is given.
+test: .venv/.dev ## Run the tests, on stacks of their own
+	@$(BIN)/python -m pytest $(or $(ARGS),$(if $(GOZON_TEST_HOME),,--numprocesses 2))
 
 lint: .venv/.dev ## Check style, types, layers and contracts
 	$(BIN)/ruff check .
