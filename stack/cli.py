@@ -23,7 +23,7 @@ from stack import logs as logs_module
 from stack.cli_options import HomeOption, JsonOption
 from stack.cli_options import place as _place
 from stack.cli_options import running as _running
-from stack.config import SERVICES, ConfigError, LogLevel, Options, parse_pairs
+from stack.config import FREE_PORTS, SERVICES, ConfigError, LogLevel, Options, parse_pairs, parse_range
 from stack.home import DEFAULT_HOME, Home, HomeError, Stack
 
 app = typer.Typer(
@@ -66,6 +66,13 @@ def up(
         ),
     ] = None,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports for those not given.")] = False,
+    free_range: Annotated[
+        str,
+        typer.Option(
+            envvar="GOZON_FREE_RANGE",
+            help="Ports to choose from; with ranges of their own, stacks that start at the same time can't collide.",
+        ),
+    ] = f"{FREE_PORTS[0]}-{FREE_PORTS[-1]}",
     instances: Annotated[
         list[str] | None, typer.Option(help="Processes of a service, such as `orders=2,payments=2`.", show_default="1")
     ] = None,
@@ -85,7 +92,13 @@ def up(
     begun = time.monotonic()
     ports = parse_pairs(port or [], "--port") | ({"edge": edge_port} if edge_port else {})
     options = Options(
-        ports, free_ports, parse_pairs(instances or [], "--instances"), rate_limit_scale, edge_concurrency, log_level
+        ports,
+        free_ports,
+        parse_range(free_range),
+        parse_pairs(instances or [], "--instances"),
+        rate_limit_scale,
+        edge_concurrency,
+        log_level,
     )
     place = _place(home)
     try:

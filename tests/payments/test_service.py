@@ -263,6 +263,7 @@ async def test_crossing_batches_over_many_accounts_end_with_right_books(
         OrderCreated(order_id=new_id(), user_id=new_id(), total_price=2**63 - 1, currency="\0").SerializeToString(),
         b"",
     ],
+    ids=["noise", "no price", "a negative price", "no order", "another order", "another user", "NUL", "nothing"],
 )
 async def test_a_message_that_is_no_order_fails_and_leaves_nothing(
     payload: bytes, service: PaymentService, payments_db: Database
