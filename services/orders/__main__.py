@@ -15,8 +15,11 @@ from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
 from services.orders.api import RULES, OrdersApi
+from services.orders.cached import CachedOrders
 from services.orders.consumer import consume
 from services.orders.service import OrderService
+from services.orders.settlement import Settlement
+from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
 from services.topology import CONSUMERS, STREAMS
 
@@ -32,6 +35,8 @@ class OrdersSettings(Settings):
     """host:port of Users, whose keys verify tokens."""
     cache_seconds: int = Field(default=300, gt=0)
     """How long an order stays in the cache."""
+    pending_seconds: int = Field(default=86_400, ge=60)
+    """How long an order may be PENDING until it expires."""
 
 
 async def serve(settings: OrdersSettings) -> None:
@@ -41,7 +46,10 @@ async def serve(settings: OrdersSettings) -> None:
     await bus.connect()
     cache = Cache(settings.redis_url, settings.cache_seconds)
     outbox = Outbox(database, bus)
-    service = OrderService(database, outbox, cache, Watchers(bus))
+    cached = CachedOrders(cache)
+    service = OrderService(database, outbox, cached, Watchers(bus))
+    settlement = Settlement(database, outbox, cached)
+    sweeper = Sweeper(database, outbox, settings.pending_seconds)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -49,7 +57,7 @@ async def serve(settings: OrdersSettings) -> None:
         [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES)],
         verifier,
         ready=database.ping,
-        background=[service.batcher.run, outbox.run, partial(consume, bus, service), service.ask_again_now_and_then],
+        background=[service.batcher.run, outbox.run, partial(consume, bus, settlement), sweeper.run],
         drain=[service.batcher.drain, bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],
     )
 

@@ -1,10 +1,10 @@
 """What Orders does when others say something."""
 
 from kit.bus import Bus
-from services.orders.service import OrderService
+from services.orders.settlement import Settlement
 from services.topology import ORDERS_SETTLE
 
 
-async def consume(bus: Bus, service: OrderService) -> None:
-    """Ends orders when Payments has decided about them, until the bus stops consuming."""
-    await bus.consume(ORDERS_SETTLE, service.settle)
+async def consume(bus: Bus, settlement: Settlement) -> None:
+    """Takes orders further when Payments has answered, until the bus stops consuming."""
+    await bus.consume(ORDERS_SETTLE, settlement.settle)
