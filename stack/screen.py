@@ -134,7 +134,8 @@ def demo_result(home: Home, result: Result) -> None:
 
 def check_report(report: Report) -> None:
     """Shows each rule, and the rows that break it."""
-    table = Table(title=f"{report.orders} orders, {report.charges} charges", title_justify="left", title_style="bold")
+    counts = f"{report.orders} orders, {report.payments} payments, {report.transactions} transactions"
+    table = Table(title=counts, title_justify="left", title_style="bold")
     for column in ("", "rule", "guarantee", "broken by"):
         table.add_column(column)
     for result in report.results:
@@ -146,6 +147,9 @@ def check_report(report: Report) -> None:
             out.print(f"\n[red]{result.rule}[/]: {result.broken} rows, the first {len(result.rows)}:")
             for row in result.rows:
                 out.print(json.dumps(row, default=str), markup=False, soft_wrap=True)
+    if report.dead_letters:
+        # No rule is broken by them: what they keep waiting breaks one.
+        out.print(f"[yellow]{report.dead_letters} dead letters[/] wait for somebody: gozon dlq list")
 
 
 def key_table(found: list[Key]) -> None:
