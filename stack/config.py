@@ -25,6 +25,16 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "payments": 15053,
     "payments-metrics": 19153,
 }
+# What `up --setting` may set: the fields of the services' Settings that a stack does not set by itself. They are
+# numbers; what range they may have, the service knows, which does not start with another.
+SETTINGS = (
+    "users.access_token_seconds",
+    "orders.cache_seconds",
+    "orders.pending_seconds",
+    "payments.hold_seconds",
+    "payments.max_balance",
+    "payments.max_deposit",
+)
 # The nth instance of a service listens this much above the one before.
 INSTANCE_STEP = 10
 MAX_INSTANCES = 9
@@ -47,6 +57,8 @@ class Config:
     # Worker threads of Envoy.
     edge_concurrency: int = 1
     log_level: LogLevel = "info"
+    # Those of SETTINGS that are not left to the service.
+    settings: dict[str, int] = field(default_factory=dict)
 
     def instance_names(self, service: str) -> list[str]:
         """Names of a service's processes: `orders`, `orders-2`, …"""
@@ -65,6 +77,7 @@ class Options:
     rate_limit_scale: int | None = None
     edge_concurrency: int | None = None
     log_level: LogLevel | None = None
+    settings: dict[str, int] = field(default_factory=dict)
 
 
 def instance_name(service: str, number: int) -> str:
@@ -111,13 +124,18 @@ def choose(options: Options, previous: Config | None) -> Config:
     log_level = options.log_level or base.log_level
     if log_level not in get_args(LogLevel):
         raise ConfigError(f"log level: one of {', '.join(get_args(LogLevel))}, not {log_level!r}")
+    if unknown := options.settings.keys() - set(SETTINGS):
+        raise ConfigError(f"no setting {', '.join(sorted(unknown))}: there are {', '.join(SETTINGS)}")
     instances = base.instances | options.instances
+    # One that was remembered may be gone since an upgrade.
+    settings = {name: value for name, value in (base.settings | options.settings).items() if name in SETTINGS}
     return Config(
         ports=_choose_ports(options, previous.ports if previous else {}, instances),
         instances=instances,
         rate_limit_scale=options.rate_limit_scale or base.rate_limit_scale,
         edge_concurrency=options.edge_concurrency or base.edge_concurrency,
         log_level=log_level,
+        settings=settings,
     )
 
 
