@@ -6,7 +6,6 @@ its message; a message that is published twice has the same id both times, and c
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -17,7 +16,6 @@ from kit.batch import BUSY, EVENT_LINGER_SECONDS
 from kit.bus import Bus
 from kit.db import Database, Transaction, sql
 from kit.events import Event
-from kit.ids import first_id_at
 from kit.telemetry import BATCH_SIZE
 
 PUBLISHED = Counter("outbox_published_total", "Messages published and acknowledged", ["from"])
@@ -145,7 +143,7 @@ class Outbox:
     async def _sweep(self, age: float) -> int:
         # SKIP LOCKED and the transaction that stays open keep several instances from taking the same rows.
         async with self._database.transaction() as tx:
-            rows = await tx.execute(_LEFT_BEHIND, before=first_id_at(time.time() - age), limit=BATCH)
+            rows = await tx.execute(_LEFT_BEHIND, age=age, limit=BATCH)
             if not rows:
                 return 0
             messages = [Event(str(r["id"]), r["subject"], r["payload"], r["traceparent"]) for r in rows]
@@ -163,5 +161,5 @@ _ADD = sql("""
 _DELETE = sql("DELETE FROM outbox WHERE id = ANY(:ids::uuid[])")
 _LEFT_BEHIND = sql("""
     SELECT id, subject, payload, traceparent FROM outbox
-    WHERE id < :before::uuid ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    WHERE created_at < now() - make_interval(secs => :age) ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
 """)

@@ -1,6 +1,6 @@
-"""The plumbing's own tables, which a service adds to its metadata: outbox, inbox and idempotency keys."""
+"""The plumbing's own tables, which a service adds to its metadata."""
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, func
+from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid, func
 
 
 def outbox(metadata: MetaData) -> Table:
@@ -12,22 +12,24 @@ def outbox(metadata: MetaData) -> Table:
         Column("subject", Text, nullable=False),
         Column("payload", LargeBinary, nullable=False),
         Column("traceparent", Text, nullable=False),
+        # Of the database's clock, by which the sweep goes: the clock of whoever made the id may be off.
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     )
 
 
 def inbox(metadata: MetaData) -> Table:
-    """Messages that a consumer has handled."""
+    """Events that a consumer has handled; rows older than 8 days are deleted (kit/housekeeping.py)."""
     return Table(
         "inbox",
         metadata,
         Column("consumer", Text, primary_key=True),
-        Column("message_id", Uuid, primary_key=True),
+        Column("event_id", Uuid, primary_key=True),
         Column("handled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     )
 
 
 def idempotency_keys(metadata: MetaData) -> Table:
-    """Keys of clients, with the request they stood for and the answer it got."""
+    """Keys of clients, with the request they stood for and the answer it got; deleted after 25 hours."""
     return Table(
         "idempotency_keys",
         metadata,
@@ -37,4 +39,26 @@ def idempotency_keys(metadata: MetaData) -> Table:
         Column("request_hash", LargeBinary, nullable=False),
         Column("response", LargeBinary),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        # For their deletion.
+        Index("idempotency_keys_created_at", "created_at"),
+    )
+
+
+def dead_letters(metadata: MetaData) -> Table:
+    """Events that a consumer could not handle, with the error; `gozon dlq` lists and replays them."""
+    return Table(
+        "dead_letters",
+        metadata,
+        Column("consumer", Text, primary_key=True),
+        # No UUID: what can't be read as an event has a hash for an id.
+        Column("event_id", Text, primary_key=True),
+        Column("subject", Text, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+        Column("traceparent", Text, nullable=False),
+        Column("error", Text, nullable=False),
+        # How often the handler failed on it, and how often the server had delivered its message in all.
+        Column("failures", Integer, nullable=False),
+        Column("deliveries", Integer, nullable=False),
+        Column("first_failed_at", DateTime(timezone=True), nullable=False),
+        Column("died_at", DateTime(timezone=True), nullable=False),
     )

@@ -35,3 +35,4 @@ orders = Table(
 
 outbox = schema.outbox(metadata)
 idempotency_keys = schema.idempotency_keys(metadata)
+dead_letters = schema.dead_letters(metadata)

@@ -6,5 +6,5 @@ from services.topology import PAYMENTS_CHARGE
 
 
 async def consume(bus: Bus, service: PaymentService) -> None:
-    """Takes the money for new orders, until the bus stops consuming."""
-    await bus.consume(PAYMENTS_CHARGE, service.charge)
+    """Takes, holds and gives back the money for orders, until the bus stops consuming."""
+    await bus.consume(PAYMENTS_CHARGE, service.answer_orders)

@@ -138,7 +138,7 @@ COMMIT;
 """
 _PAY = f"""
 BEGIN;
-INSERT INTO payments.inbox (consumer, message_id) VALUES ('payments-charge', {_CREATED}) ON CONFLICT DO NOTHING;
+INSERT INTO payments.inbox (consumer, event_id) VALUES ('payments-charge', {_CREATED}) ON CONFLICT DO NOTHING;
 UPDATE payments.accounts SET balance = balance - {TOTAL_PRICE}, updated_at = now()
     WHERE user_id = {_USER} AND balance - held >= {TOTAL_PRICE};
 INSERT INTO payments.charges (user_id, order_id, status, reason, amount, currency, created_at)

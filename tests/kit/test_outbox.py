@@ -16,7 +16,7 @@ from kit.events import Event
 from kit.ids import first_id_at, new_id
 from kit.outbox import Outbox
 from tests.conftest import NewDatabase
-from tests.support import NatsServer, RunningStack, count, eventually, outbox_of, unique
+from tests.support import NatsServer, RunningStack, count, disconnected_bus, eventually, outbox_of, unique
 
 
 @pytest.fixture
@@ -44,10 +44,14 @@ def messages(stream: Stream, number: int) -> list[Event]:
     return [Event(new_id(), f"{stream.name}.made", str(n).encode(), f"trace-{n}") for n in range(number)]
 
 
-def left_behind(stream: Stream, number: int) -> list[Event]:
-    """Messages that were written a minute ago, by somebody who died before publishing them."""
-    a_minute_ago = time.time() - 60
-    return [Event(first_id_at(a_minute_ago + n / 1000), f"{stream.name}.made", b"", "") for n in range(number)]
+async def leave_behind(database: Database, left: list[Event]) -> None:
+    """Writes messages as if a minute ago, by somebody who died before publishing them."""
+    await add(database, Outbox(database, disconnected_bus()), left)
+    async with database.autocommit() as connection:
+        await connection.execute(
+            sql("UPDATE outbox SET created_at = now() - interval '1 minute' WHERE id = ANY(:ids::uuid[])"),
+            ids=[message.id for message in left],
+        )
 
 
 async def add(database: Database, outbox: Outbox, added: list[Event]) -> None:
@@ -128,11 +132,22 @@ async def test_a_message_arrives_as_it_was_written(
 async def test_what_a_crash_left_behind_is_swept_by_anybody(
     payments_db: Database, bus: Bus, stream: Stream, client: Client
 ) -> None:
-    added = left_behind(stream, 1200)
-    await add(payments_db, Outbox(payments_db, bus), added)
+    added = messages(stream, 1200)
+    await leave_behind(payments_db, added)
     async with running(Outbox(payments_db, bus)):
         await eventually(empty(payments_db))
     assert await stored(client, stream) == [message.id for message in added]
+
+
+async def test_what_is_left_behind_is_told_by_the_clock_of_the_database(
+    payments_db: Database, bus: Bus, stream: Stream, client: Client
+) -> None:
+    """The machine that made this id is an hour ahead."""
+    early = Event(first_id_at(time.time() + 3600), f"{stream.name}.made", b"", "")
+    await leave_behind(payments_db, [early])
+    async with running(Outbox(payments_db, bus)):
+        await eventually(empty(payments_db))
+    assert await stored(client, stream) == [early.id]
 
 
 async def test_several_relays_at_once_lose_nothing(
@@ -143,8 +158,8 @@ async def test_several_relays_at_once_lose_nothing(
     for bus in buses:
         await bus.connect()
     outboxes = [Outbox(database, bus) for bus in buses]
-    added = left_behind(stream, 700)
-    await add(database, Outbox(database, buses[0]), added)
+    added = messages(stream, 700)
+    await leave_behind(database, added)
     async with running(outboxes[0]), running(outboxes[1]), running(outboxes[2]):
         for _ in range(20):
             for outbox in outboxes:
