@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
+from gozon.orders.v1.orders_pb2 import UpdateOrderRequest
 from tests.edge.http2 import GOAWAY, HEADERS, RST_STREAM, Connection
 from tests.edge.security.conftest import fresh_key, new_owner
 from tests.edge.security.rows import all_rows
 from tests.edge.security.rpcs import Answer, Json, Owner, Rpc, all_rpcs, replaced
-from tests.support import Edge, RunningStack
+from tests.support import Edge, RunningStack, User, refused
 
 HOSTILE = {
     "a quote": "x'",
@@ -59,9 +62,13 @@ def assert_tells_nothing(answer: Answer, request: Json, value: str) -> None:
 
 
 @pytest.mark.parametrize(("rpc", "path"), FIELDS, ids=[f"{r.method.name}.{'.'.join(p)}" for r, p in FIELDS])
-async def test_text_is_data_and_never_code(rpc: Rpc, path: tuple[str, ...], edge: Edge, nobody: Owner) -> None:
+async def test_text_is_data_and_never_code(
+    rpc: Rpc, path: tuple[str, ...], edge: Edge, nobody: Owner, admin: User
+) -> None:
     async def one(value: str) -> None:
         request, headers = replaced(rpc.request(nobody), path, value), nobody.user.headers
+        if rpc.rule.admin_only:
+            headers = admin.headers
         if path == ("refresh_token",):
             request["grant_type"] = "refresh_token"
         over_grpc = await rpc.over_grpc(edge.channel, request, headers | fresh_key())
@@ -76,6 +83,15 @@ async def test_text_is_data_and_never_code(rpc: Rpc, path: tuple[str, ...], edge
 
     names = SOME if rpc.method.name in HASHING else HOSTILE
     await asyncio.gather(*(one(HOSTILE[name]) for name in names))
+
+
+async def test_a_mask_names_what_may_be_changed_and_nothing_else(edge: Edge, nobody: Owner) -> None:
+    texts = [text for name, text in HOSTILE.items() if name != "a lone surrogate"]
+    for path in (*texts, "", "*", "id", "user_id", "order_id", "paid_price", "etag", "update_mask", "status.x"):
+        mask = FieldMask(paths=["description", path])
+        request = UpdateOrderRequest(order_id=nobody.order_id, description="x", update_mask=mask)
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"):
+            await edge.orders.UpdateOrder(request, metadata=nobody.user.metadata())
 
 
 NAMES = ["idempotency-key", "x-request-id", "traceparent", "if-match", "origin", "user-agent", "accept-language"]
