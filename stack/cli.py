@@ -17,9 +17,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import control, screen
+from stack import cli_dlq, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
+from stack.cli_options import HomeOption, JsonOption
+from stack.cli_options import place as _place
+from stack.cli_options import running as _running
 from stack.config import SERVICES, ConfigError, LogLevel, Options, parse_pairs
 from stack.home import DEFAULT_HOME, Home, HomeError, Stack
 
@@ -33,18 +36,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        "--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default="the checkout's .gozon"
-    ),
-]
 admin_commands = typer.Typer(help="Who is an administrator.", no_args_is_help=True)
 key_commands = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True)
 app.add_typer(admin_commands, name="admin")
 app.add_typer(key_commands, name="keys")
+app.add_typer(cli_dlq.commands, name="dlq")
 EmailArgument = Annotated[str, typer.Argument(help="Email of somebody who has registered.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
 
 
 def main() -> None:
@@ -329,13 +326,3 @@ def rotate(
         except KeyboardInterrupt:
             return
     screen.out.print("It signs.")
-
-
-def _running(home: Home) -> Stack:
-    if not home.is_supervised():
-        raise HomeError(f"nothing runs in {home.path}: {home.command('up')} first")
-    return Stack.load(home)
-
-
-def _place(home: Path) -> Home:
-    return Home(home.expanduser().absolute())

@@ -22,6 +22,7 @@ from stack.home import ADMIN_EMAIL, Home
 if TYPE_CHECKING:
     from stack.check import Report
     from stack.demo import Result, Step
+    from stack.dlq import DeadLetter
     from stack.keys import Key
 
 out = Console(highlight=False)
@@ -152,6 +153,22 @@ def key_table(found: list[Key]) -> None:
     table = Table("key id", "signs from (UTC)", "state", title="Keys of access tokens", title_justify="left")
     for key in found:
         table.add_row(key.kid, f"{key.signs_from:%Y-%m-%d %H:%M:%S}", key.state)
+    out.print(table)
+
+
+def dead_letter_table(found: list[DeadLetter]) -> None:
+    """Shows dead letters."""
+    if not found:
+        out.print("There are no dead letters.")
+        return
+    table = Table("consumer", title="Dead letters", title_justify="left")
+    table.add_column("event id", no_wrap=True, overflow="fold")
+    for column in ("subject", "died (UTC)", "reason", "deliveries"):
+        table.add_column(column, overflow="fold")
+    for letter in found:
+        died_at = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
+        cells = (letter.consumer, letter.event_id, letter.subject, died_at, letter.reason, str(letter.deliveries))
+        table.add_row(*map(escape, cells))
     out.print(table)
 
 

@@ -11,6 +11,7 @@ from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
+from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
@@ -18,7 +19,7 @@ from services.orders.api import RULES, OrdersApi
 from services.orders.consumer import consume
 from services.orders.service import OrderService
 from services.orders.watch import Watchers
-from services.topology import CONSUMERS, STREAMS
+from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS
 
 
 class OrdersSettings(Settings):
@@ -42,6 +43,7 @@ async def serve(settings: OrdersSettings) -> None:
     cache = Cache(settings.redis_url, settings.cache_seconds)
     outbox = Outbox(database, bus)
     service = OrderService(database, outbox, cache, Watchers(bus))
+    housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -49,7 +51,13 @@ async def serve(settings: OrdersSettings) -> None:
         [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES)],
         verifier,
         ready=database.ping,
-        background=[service.batcher.run, outbox.run, partial(consume, bus, service), service.ask_again_now_and_then],
+        background=[
+            service.batcher.run,
+            outbox.run,
+            partial(consume, bus, service, database),
+            service.ask_again_now_and_then,
+            housekeeping.run,
+        ],
         drain=[service.batcher.drain, bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],
     )
 

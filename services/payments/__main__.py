@@ -11,6 +11,7 @@ from kit import process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
+from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
@@ -18,7 +19,7 @@ from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
 from services.payments.domain import Limits
 from services.payments.service import PaymentService
-from services.topology import CONSUMERS, STREAMS
+from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS
 
 
 class PaymentsSettings(Settings):
@@ -44,6 +45,7 @@ async def serve(settings: PaymentsSettings) -> None:
     outbox = Outbox(database, bus)
     limits = Limits(settings.max_deposit, settings.max_balance, timedelta(seconds=settings.hold_seconds))
     service = PaymentService(database, outbox, limits)
+    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -51,7 +53,12 @@ async def serve(settings: PaymentsSettings) -> None:
         [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES)],
         verifier,
         ready=database.ping,
-        background=[outbox.run, partial(consume, bus, service), service.release_expired_now_and_then],
+        background=[
+            outbox.run,
+            partial(consume, bus, service, database),
+            service.release_expired_now_and_then,
+            housekeeping.run,
+        ],
         drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],
     )
 
