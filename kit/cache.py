@@ -1,7 +1,8 @@
 """Redis as a cache: never an error to the caller, never a long wait."""
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 from prometheus_client import Counter
@@ -13,6 +14,10 @@ from redis.exceptions import RedisError
 TIMEOUT_SECONDS = 0.1
 BREAKER_SECONDS = 1.0
 """After a failure nobody asks for this long, so that a dead cache costs one timeout a second and not one a request."""
+FORGET_SECONDS = 30
+FORGET_AGAIN_SECONDS = 0.5
+
+_ABOUT_TO_CHANGE = b""
 
 READS = Counter("cache_reads_total", "Reads of the cache", ["outcome"])
 log = structlog.get_logger()
@@ -31,10 +36,12 @@ class Cache:
             retry=Retry(NoBackoff(), 0),
         )
         self._closed_until = 0.0
+        self._forget_later: dict[str, float] = {}
+        self._forgetting: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """Returns the value, or None when there is none or the cache does not answer."""
-        if time.monotonic() < self._closed_until:
+        if time.monotonic() < self._closed_until or key in self._forget_later:
             READS.labels("skipped").inc()
             return None
         try:
@@ -43,31 +50,52 @@ class Cache:
             self._failed(error)
             READS.labels("failed").inc()
             return None
-        READS.labels("miss" if value is None else "hit").inc()
-        return value if isinstance(value, bytes) else None
+        READS.labels("hit" if value else "miss").inc()
+        return value if isinstance(value, bytes) and value != _ABOUT_TO_CHANGE else None
 
-    async def fill(self, key: str, value: bytes) -> None:
-        """Stores what was read from the database, unless a writer stored something newer in the meantime."""
-        if time.monotonic() >= self._closed_until:
-            try:
-                await self._redis.set(key, value, ex=self._ttl, nx=True)
-            except (RedisError, OSError) as error:
-                self._failed(error)
-
-    async def refresh(self, values: Mapping[str, bytes]) -> None:
-        """Stores values that were just committed over whatever is there."""
+    async def fill(self, values: Mapping[str, bytes]) -> None:
+        """Stores values that were just read or committed, unless there is one already or forget() keeps it out."""
         if values and time.monotonic() >= self._closed_until:
-            try:
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for key, value in values.items():
-                        pipeline.set(key, value, ex=self._ttl)
-                    await pipeline.execute()
-            except (RedisError, OSError) as error:
-                self._failed(error)
+            await self._set(values, ex=self._ttl, nx=True)
+
+    async def forget(self, keys: Collection[str]) -> None:
+        """Removes values that are about to change, and stores none for 30 seconds; call it before the commit.
+
+        By then whoever read the old value has stored it or never will. When the cache does not answer, it is told
+        later, by this process; should that die too, old values live on for the rest of their time.
+        """
+        if keys and not await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
+            self._forget_later.update(dict.fromkeys(keys, time.monotonic() + self._ttl))
+            if self._forgetting is None or self._forgetting.done():
+                self._forgetting = asyncio.create_task(self._forget_until_done())
 
     async def close(self) -> None:
         """Closes the connections."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         await self._redis.aclose()
+
+    async def _set(self, values: Mapping[str, bytes], *, ex: int, nx: bool = False) -> bool:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key, value in values.items():
+                    pipeline.set(key, value, ex=ex, nx=nx)
+                await pipeline.execute()
+        except (RedisError, OSError) as error:
+            self._failed(error)
+            return False
+        return True
+
+    async def _forget_until_done(self) -> None:
+        while self._forget_later:
+            await asyncio.sleep(FORGET_AGAIN_SECONDS)
+            now = time.monotonic()
+            # What was in the cache when it was to be forgotten has expired by its deadline.
+            self._forget_later = {key: deadline for key, deadline in self._forget_later.items() if deadline > now}
+            keys = list(self._forget_later)
+            if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
+                for key in keys:
+                    del self._forget_later[key]
 
     def _failed(self, error: Exception) -> None:
         self._closed_until = time.monotonic() + BREAKER_SECONDS

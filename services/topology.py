@@ -28,7 +28,19 @@ PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
 PAYMENTS_CHARGE = Consumer(
     "payments-charge", "ORDERS", (ORDER_CREATED, CAPTURE_REQUESTED, REVERSAL_REQUESTED, REFUND_REQUESTED)
 )
-ORDERS_SETTLE = Consumer("orders-settle", "PAYMENTS", ("payments.>",))
+ORDERS_SETTLE = Consumer(
+    "orders-settle",
+    "PAYMENTS",
+    (
+        PAYMENT_SUCCEEDED,
+        PAYMENT_FAILED,
+        PAYMENT_AUTHORIZED,
+        PAYMENT_RELEASED,
+        PAYMENT_REVERSED,
+        PAYMENT_REFUNDED,
+        REFUND_FAILED,
+    ),
+)
 
 STREAMS = (ORDERS, PAYMENTS)
 CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)

@@ -16,8 +16,11 @@ from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
 from services.orders.api import RULES, OrdersApi
+from services.orders.cached import CachedOrders
 from services.orders.consumer import consume
 from services.orders.service import OrderService
+from services.orders.settlement import Settlement
+from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
 from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS
 
@@ -33,6 +36,8 @@ class OrdersSettings(Settings):
     """host:port of Users, whose keys verify tokens."""
     cache_seconds: int = Field(default=300, gt=0)
     """How long an order stays in the cache."""
+    pending_seconds: int = Field(default=86_400, ge=60)
+    """How long an order may be PENDING until it expires."""
 
 
 async def serve(settings: OrdersSettings) -> None:
@@ -42,7 +47,10 @@ async def serve(settings: OrdersSettings) -> None:
     await bus.connect()
     cache = Cache(settings.redis_url, settings.cache_seconds)
     outbox = Outbox(database, bus)
-    service = OrderService(database, outbox, cache, Watchers(bus))
+    cached = CachedOrders(cache)
+    service = OrderService(database, outbox, cached, Watchers(bus))
+    settlement = Settlement(database, outbox, cached)
+    sweeper = Sweeper(database, outbox, settings.pending_seconds)
     housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
@@ -54,8 +62,8 @@ async def serve(settings: OrdersSettings) -> None:
         background=[
             service.batcher.run,
             outbox.run,
-            partial(consume, bus, service, database),
-            service.ask_again_now_and_then,
+            partial(consume, bus, settlement, database),
+            sweeper.run,
             housekeeping.run,
         ],
         drain=[service.batcher.drain, bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],

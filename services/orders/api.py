@@ -2,30 +2,41 @@
 
 import base64
 from collections.abc import AsyncGenerator
+from typing import Literal
 
 from gozon.orders.v1.orders_pb2 import (
+    CancelOrderRequest,
     CreateOrderRequest,
     GetOrderRequest,
+    ListOrderHistoryRequest,
+    ListOrderHistoryResponse,
     ListOrdersRequest,
     ListOrdersResponse,
     ListUserOrdersRequest,
     Order,
+    RefundOrderRequest,
+    UpdateOrderRequest,
     WatchOrderRequest,
 )
 from kit import access, idempotency
-from kit.errors import InvalidPageToken, UserNotFound
+from kit.errors import IdempotencyKeyRequired, InvalidArgument, InvalidPageToken, UserNotFound
 from kit.ids import canonical
 from kit.rpc import Call
-from services.orders.service import OrderService
+from services.orders.service import Answered, OrderService, Update
 
 RULES = {
     "CreateOrder": access.OWN,
     "GetOrder": access.BY_ROW,
     "ListOrders": access.OWN,
     "ListUserOrders": access.owner("user_id", UserNotFound),
+    "UpdateOrder": access.BY_ROW,
+    "CancelOrder": access.BY_ROW,
+    "RefundOrder": access.ADMIN,
+    "ListOrderHistory": access.BY_ROW,
     "WatchOrder": access.BY_ROW,
 }
 DEFAULT_PAGE_SIZE = 20
+UPDATED_FIELDS: frozenset[Literal["status", "description"]] = frozenset({"status", "description"})
 NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
@@ -42,12 +53,10 @@ class OrdersApi:
             key = idempotency.key_of(user_id, "CreateOrder", call.idempotency_key, request)
         created = await self._service.create_order(request, user_id, key)
         call.created(f"/orders/{created.order.id}")
-        if created.replayed:
-            call.replayed()
-        return created.order
+        return self._answer(created, call)
 
     async def get_order(self, request: GetOrderRequest, call: Call) -> Order:
-        return await self._service.get_order(canonical(request.order_id), call.caller)
+        return self._order(await self._service.get_order(canonical(request.order_id), call.caller), call)
 
     async def list_orders(self, request: ListOrdersRequest, call: Call) -> ListOrdersResponse:
         return await self._page(call.caller.user_id, request.status, request.page_token, request.page_size)
@@ -56,8 +65,41 @@ class OrdersApi:
         user_id = canonical(request.user_id)
         return await self._page(user_id, request.status, request.page_token, request.page_size)
 
+    async def update_order(self, request: UpdateOrderRequest, call: Call) -> Order:
+        paths = _paths(request)
+        update = Update(
+            status=Order.Status.Name(request.status) if "status" in paths else None,
+            description=request.description if "description" in paths else None,
+            etag=request.etag or call.if_match,
+        )
+        return self._order(await self._service.update_order(canonical(request.order_id), call.caller, update), call)
+
+    async def cancel_order(self, request: CancelOrderRequest, call: Call) -> Order:
+        etag = request.etag or call.if_match
+        return self._order(await self._service.cancel_order(canonical(request.order_id), call.caller, etag), call)
+
+    async def refund_order(self, request: RefundOrderRequest, call: Call) -> Order:
+        request.order_id = canonical(request.order_id)
+        if not call.idempotency_key:
+            raise IdempotencyKeyRequired
+        key = idempotency.key_of(call.caller.user_id, "RefundOrder", call.idempotency_key, request)
+        return self._answer(await self._service.refund_order(request, call.caller, key), call)
+
+    async def list_order_history(self, request: ListOrderHistoryRequest, call: Call) -> ListOrderHistoryResponse:
+        changes = await self._service.list_history(canonical(request.order_id), call.caller)
+        return ListOrderHistoryResponse(changes=changes)
+
     def watch_order(self, request: WatchOrderRequest, call: Call) -> AsyncGenerator[Order, None]:
         return self._service.watch_order(canonical(request.order_id), call.caller)
+
+    def _answer(self, answered: Answered, call: Call) -> Order:
+        if answered.replayed:
+            call.replayed()
+        return self._order(answered.order, call)
+
+    def _order(self, order: Order, call: Call) -> Order:
+        call.etag(order.etag)
+        return order
 
     async def _page(self, user_id: str, status: Order.Status, page_token: str, page_size: int) -> ListOrdersResponse:
         limit = page_size or DEFAULT_PAGE_SIZE
@@ -66,6 +108,18 @@ class OrdersApi:
         orders = await self._service.list_orders(user_id, name, _read_page_token(page_token), limit + 1)
         next_page_token = _page_token(orders[limit - 1].id) if len(orders) > limit else ""
         return ListOrdersResponse(orders=orders[:limit], next_page_token=next_page_token)
+
+
+def _paths(request: UpdateOrderRequest) -> set[str]:
+    """Returns the fields that a request changes. Errors: InvalidArgument."""
+    paths = set(request.update_mask.paths)
+    if not paths:
+        return {name for name in UPDATED_FIELDS if request.HasField(name)}
+    if not paths <= UPDATED_FIELDS:
+        raise InvalidArgument(violations=(("update_mask", "may name status and description"),))
+    if "status" in paths and not request.HasField("status"):
+        raise InvalidArgument(violations=(("status", "must be set when update_mask names it"),))
+    return paths
 
 
 def _page_token(last_id: str) -> str:

@@ -2,10 +2,10 @@
 
 from kit.bus import Bus
 from kit.db import Database
-from services.orders.service import OrderService
+from services.orders.settlement import Settlement
 from services.topology import ORDERS_SETTLE
 
 
-async def consume(bus: Bus, service: OrderService, database: Database) -> None:
-    """Ends orders when Payments has decided about them, until the bus stops consuming."""
-    await bus.consume(ORDERS_SETTLE, service.settle, database)
+async def consume(bus: Bus, settlement: Settlement, database: Database) -> None:
+    """Takes orders further when Payments has answered, until the bus stops consuming."""
+    await bus.consume(ORDERS_SETTLE, settlement.settle, database)

@@ -1,15 +1,63 @@
 """Rules of Orders, with no framework around them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from kit.errors import InvalidArgument, NotFound
+from kit.errors import FailedPrecondition, InvalidArgument, NotFound
 
 MAX_TOTAL_PRICE = 1_000_000_000_000
 """In minor units."""
 DEFAULT_CURRENCY = "RUB"
 
+PENDING = "PENDING"
+AUTHORIZED = "AUTHORIZED"
 PAID = "PAID"
+SHIPPED = "SHIPPED"
 CANCELED = "CANCELED"
+
+AUTOMATIC = "AUTOMATIC"
+MANUAL = "MANUAL"
+
+# Steps that Payments takes by its answers.
+AUTHORIZE = "AUTHORIZE"
+PAY = "PAY"
+DECLINE = "DECLINE"
+RELEASE = "RELEASE"
+# Steps that people and clocks take.
+CANCEL = "CANCEL"
+EXPIRE = "EXPIRE"
+SHIP = "SHIP"
+DESCRIBE = "DESCRIBE"
+REFUND = "REFUND"
+
+TRANSITIONS: Mapping[str, Mapping[str, str]] = {
+    AUTHORIZE: {PENDING: AUTHORIZED},
+    PAY: {PENDING: PAID, AUTHORIZED: PAID},
+    DECLINE: {PENDING: CANCELED},
+    RELEASE: {PENDING: CANCELED, AUTHORIZED: CANCELED},
+    CANCEL: {PENDING: CANCELED, AUTHORIZED: CANCELED, PAID: CANCELED},
+    EXPIRE: {PENDING: CANCELED},
+    # What is only held is captured first: an order that is PAID then, and was to be shipped, is SHIPPED.
+    SHIP: {AUTHORIZED: AUTHORIZED, PAID: SHIPPED},
+    DESCRIBE: {PENDING: PENDING, AUTHORIZED: AUTHORIZED, PAID: PAID},
+    REFUND: {PAID: PAID, SHIPPED: SHIPPED},
+}
+"""The state machine: for each step the statuses that allow it and what they become. SQL gets it from here."""
+
+WAITING = frozenset({PENDING, AUTHORIZED, CANCELED})
+"""Statuses in which Payments may owe an answer: to the money, the capture of what it holds, the reversal of all."""
+
+STEP_TO: Mapping[str, str] = {CANCELED: CANCEL, SHIPPED: SHIP}
+"""The step by which somebody who asks for a status gets there."""
+
+REQUESTED = "REQUESTED"
+EXPIRED = "EXPIRED"
+"""Reasons of a cancellation that Orders itself gives; the others are those of Payments."""
+
+PAYMENT = "PAYMENT"
+OWNER = "OWNER"
+ADMIN = "ADMIN"
+EXPIRY = "EXPIRY"
+"""Causes of a change."""
 
 
 class OrderNotFound(NotFound):
@@ -28,6 +76,36 @@ class TotalTooLarge(InvalidArgument):
     """The total price of an order is at most 1,000,000,000,000 minor units."""
 
     reason = "TOTAL_TOO_LARGE"
+
+
+class TransitionNotAllowed(FailedPrecondition):
+    """The order's status does not allow this."""
+
+    reason = "TRANSITION_NOT_ALLOWED"
+
+
+class RefundTooLarge(FailedPrecondition):
+    """This is more than what is left of what was paid for the order."""
+
+    reason = "REFUND_TOO_LARGE"
+
+
+def require(step: str, status: str) -> str:
+    """Returns what a status becomes by a step. Errors: TransitionNotAllowed."""
+    after = TRANSITIONS[step].get(status)
+    if after is None:
+        raise TransitionNotAllowed(f"An order that is {status} does not allow this.")
+    return after
+
+
+def require_refundable(amount: int, paid_price: int, refunded_price: int, under_way: int) -> None:
+    """Refuses to give back more than is left; all in minor units. Errors: RefundTooLarge.
+
+    `under_way` is the sum of the refunds that Payments has not answered yet.
+    """
+    left = paid_price - refunded_price - under_way
+    if amount > left:
+        raise RefundTooLarge(f"Of what was paid {left} minor units are left.")
 
 
 def total_price(lines: Iterable[tuple[int, int]], amount: int, expected: int | None) -> int:

@@ -1,69 +1,222 @@
-"""What others learn of orders, and what Orders learns from others."""
+"""What others learn of orders, and what Orders asks of Payments and learns from it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gozon.orders.v1.events_pb2 import OrderCanceled, OrderCreated, OrderPaid
+from gozon.orders.v1.events_pb2 import (
+    CaptureRequested,
+    OrderAuthorized,
+    OrderCanceled,
+    OrderCreated,
+    OrderPaid,
+    OrderRefunded,
+    OrderShipped,
+    RefundRequested,
+    ReversalRequested,
+)
 from gozon.orders.v1.orders_pb2 import Order
-from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
+from gozon.payments.v1.events_pb2 import (
+    PaymentAuthorized,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentReleased,
+    PaymentReversed,
+    PaymentSucceeded,
+    RefundFailed,
+)
 from kit.events import Event
 from kit.ids import new_id
-from services.orders.domain import CANCELED, PAID
-from services.topology import ORDER_CANCELED, ORDER_CREATED, ORDER_PAID, PAYMENT_FAILED, PAYMENT_SUCCEEDED
+from services.orders.domain import AUTHORIZE, DECLINE, PAY, RELEASE
+from services.topology import (
+    CAPTURE_REQUESTED,
+    ORDER_AUTHORIZED,
+    ORDER_CANCELED,
+    ORDER_CREATED,
+    ORDER_PAID,
+    ORDER_REFUNDED,
+    ORDER_SHIPPED,
+    PAYMENT_AUTHORIZED,
+    PAYMENT_FAILED,
+    PAYMENT_REFUNDED,
+    PAYMENT_RELEASED,
+    PAYMENT_REVERSED,
+    PAYMENT_SUCCEEDED,
+    REFUND_FAILED,
+    REFUND_REQUESTED,
+    REVERSAL_REQUESTED,
+)
 
-SETTLED = (ORDER_PAID, ORDER_CANCELED)
+Fact = OrderAuthorized | OrderPaid | OrderShipped | OrderCanceled | OrderRefunded
+
+FACTS: dict[str, type[Fact]] = {
+    ORDER_AUTHORIZED: OrderAuthorized,
+    ORDER_PAID: OrderPaid,
+    ORDER_SHIPPED: OrderShipped,
+    ORDER_CANCELED: OrderCanceled,
+    ORDER_REFUNDED: OrderRefunded,
+}
+"""Events that tell of a change of an order; each carries the order after it."""
+
+_FACT_OF: dict[Order.Status, str] = {
+    Order.AUTHORIZED: ORDER_AUTHORIZED,
+    Order.PAID: ORDER_PAID,
+    Order.SHIPPED: ORDER_SHIPPED,
+    Order.CANCELED: ORDER_CANCELED,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What Payments decided about an order."""
+class Refund:
+    """A part of what was paid for an order, in minor units, that is to be given back."""
+
+    id: str
+    order_id: str
+    user_id: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about an order; what its kind has no use for is empty. Money in minor units."""
 
     user_id: str
     order_id: str
-    status: str
-    cancel_reason: str
     traceparent: str
+    cancel_reason: str = ""
+    paid: int | None = None
+    refunded: int = 0
+    refund_id: str = ""
 
 
 def order_created(order: Order, traceparent: str) -> Event:
-    """Asks for the payment of an order."""
+    """Tells of a new order, and asks for its money."""
     event = OrderCreated(
         order_id=order.id,
         user_id=order.user_id,
         total_price=order.total_price,
         currency=order.currency,
         created_at=order.created_at,
+        capture=order.capture,
     )
     return Event(new_id(), ORDER_CREATED, event.SerializeToString(), traceparent)
 
 
-def order_settled(order: Order, traceparent: str) -> Event:
-    """Tells that an order is PAID or CANCELED."""
-    if order.status == Order.PAID:
-        return Event(new_id(), ORDER_PAID, OrderPaid(order=order).SerializeToString(), traceparent)
-    return Event(new_id(), ORDER_CANCELED, OrderCanceled(order=order).SerializeToString(), traceparent)
+def capture_requested(order: Order, traceparent: str) -> Event:
+    """Asks for the money that is held for an order."""
+    event = CaptureRequested(order_id=order.id, user_id=order.user_id)
+    return Event(new_id(), CAPTURE_REQUESTED, event.SerializeToString(), traceparent)
 
 
-def settled_order(message: Event) -> Order:
-    """Returns the order that one of the events SETTLED is about."""
-    if message.subject == ORDER_PAID:
-        return OrderPaid.FromString(message.payload).order
-    return OrderCanceled.FromString(message.payload).order
+def reversal_requested(order: Order, traceparent: str) -> Event:
+    """Asks to give back all that was held or taken for an order, and to take nothing any more."""
+    event = ReversalRequested(
+        order_id=order.id, user_id=order.user_id, total_price=order.total_price, currency=order.currency
+    )
+    return Event(new_id(), REVERSAL_REQUESTED, event.SerializeToString(), traceparent)
 
 
-def settlements(messages: Iterable[Event]) -> list[Settlement]:
-    """Reads events of Payments. Errors: DecodeError or ValueError for a message that is not one."""
-    return [_settlement(message) for message in messages]
+def refund_requested(refund: Refund, traceparent: str) -> Event:
+    """Asks to give back a part of what was taken for an order."""
+    event = RefundRequested(refund_id=refund.id, order_id=refund.order_id, user_id=refund.user_id, amount=refund.amount)
+    return Event(new_id(), REFUND_REQUESTED, event.SerializeToString(), traceparent)
 
 
-def _settlement(message: Event) -> Settlement:
-    if message.subject == PAYMENT_SUCCEEDED:
-        succeeded = PaymentSucceeded.FromString(message.payload)
-        return Settlement(succeeded.user_id, succeeded.order_id, PAID, "", message.traceparent)
-    if message.subject != PAYMENT_FAILED:
-        raise ValueError(f"{message.subject} is no answer of Payments")
-    failed = PaymentFailed.FromString(message.payload)
-    reason = PaymentFailed.Reason.Name(failed.reason)
+QUESTIONS: dict[Order.Status, Callable[[Order, str], Event]] = {
+    Order.PENDING: order_created,
+    Order.AUTHORIZED: capture_requested,
+    Order.CANCELED: reversal_requested,
+}
+"""What an order that waits for an answer of Payments asks, by its status."""
+
+
+def order_changed(order: Order, traceparent: str) -> Event:
+    """Tells that an order came to its status."""
+    return _fact(_FACT_OF[order.status], order, traceparent)
+
+
+def order_refunded(order: Order, traceparent: str) -> Event:
+    """Tells that money came back."""
+    return _fact(ORDER_REFUNDED, order, traceparent)
+
+
+def _fact(subject: str, order: Order, traceparent: str) -> Event:
+    return Event(new_id(), subject, FACTS[subject](order=order).SerializeToString(), traceparent)
+
+
+def changed_order(message: Event) -> Order:
+    """Returns the order that one of the FACTS is about, as it was after the change."""
+    return FACTS[message.subject].FromString(message.payload).order
+
+
+REVERSED = "REVERSED"
+REFUNDED = "REFUNDED"
+REFUSED = "REFUSED"
+"""Kinds of answers that are no step of the state machine: all came back, a refund came back, a refund did not."""
+
+
+def verdicts(messages: Iterable[Event]) -> dict[str, list[Verdict]]:
+    """Reads answers of Payments, and sorts them by step or kind.
+
+    Errors: DecodeError or ValueError for a message that is not one.
+    """
+    by_kind: dict[str, list[Verdict]] = {}
+    for message in messages:
+        if message.subject not in _READERS:
+            raise ValueError(f"{message.subject} is no answer of Payments")
+        kind, read = _READERS[message.subject]
+        by_kind.setdefault(kind, []).append(read(message))
+    return by_kind
+
+
+def _succeeded(message: Event) -> Verdict:
+    event = PaymentSucceeded.FromString(message.payload)
+    return Verdict(event.user_id, event.order_id, message.traceparent, paid=event.amount)
+
+
+def _failed(message: Event) -> Verdict:
+    event = PaymentFailed.FromString(message.payload)
+    reason = _known(PaymentFailed.Reason.Name(event.reason))
+    return Verdict(event.user_id, event.order_id, message.traceparent, cancel_reason=reason)
+
+
+def _authorized(message: Event) -> Verdict:
+    event = PaymentAuthorized.FromString(message.payload)
+    return Verdict(event.user_id, event.order_id, message.traceparent)
+
+
+def _released(message: Event) -> Verdict:
+    event = PaymentReleased.FromString(message.payload)
+    reason = _known(PaymentReleased.Reason.Name(event.reason))
+    return Verdict(event.user_id, event.order_id, message.traceparent, cancel_reason=reason)
+
+
+def _reversed(message: Event) -> Verdict:
+    event = PaymentReversed.FromString(message.payload)
+    return Verdict(event.user_id, event.order_id, message.traceparent, paid=event.paid, refunded=event.refunded)
+
+
+def _refunded(message: Event) -> Verdict:
+    event = PaymentRefunded.FromString(message.payload)
+    return Verdict(event.user_id, event.order_id, message.traceparent, refund_id=event.refund_id)
+
+
+def _refused(message: Event) -> Verdict:
+    event = RefundFailed.FromString(message.payload)
+    return Verdict(event.user_id, event.order_id, message.traceparent, refund_id=event.refund_id)
+
+
+def _known(reason: str) -> str:
     # The names agree; a reason that Orders does not know is a ValueError here rather than a wrong status.
     Order.CancelReason.Value(reason)
-    return Settlement(failed.user_id, failed.order_id, CANCELED, reason, message.traceparent)
+    return reason
+
+
+_READERS: dict[str, tuple[str, Callable[[Event], Verdict]]] = {
+    PAYMENT_SUCCEEDED: (PAY, _succeeded),
+    PAYMENT_FAILED: (DECLINE, _failed),
+    PAYMENT_AUTHORIZED: (AUTHORIZE, _authorized),
+    PAYMENT_RELEASED: (RELEASE, _released),
+    PAYMENT_REVERSED: (REVERSED, _reversed),
+    PAYMENT_REFUNDED: (REFUNDED, _refunded),
+    REFUND_FAILED: (REFUSED, _refused),
+}

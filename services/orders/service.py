@@ -1,34 +1,49 @@
-"""What Orders does."""
+"""What Orders does for those who call it."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
-from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order
+from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, OrderChange, RefundOrderRequest
 from kit import idempotency
 from kit.auth import Identity
 from kit.batch import Batcher
-from kit.cache import Cache
-from kit.db import Database, atomic
-from kit.errors import Error
-from kit.events import Event
+from kit.db import Database, Transaction, atomic
+from kit.errors import Error, PermissionDenied, StaleEtag
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import trace_id, traceparent
 from services.orders import domain, events, repository
-from services.orders.domain import DEFAULT_CURRENCY, OrderNotFound
-from services.orders.watch import Watchers
+from services.orders.cached import CachedOrders
+from services.orders.domain import (
+    ADMIN,
+    CANCEL,
+    CANCELED,
+    DEFAULT_CURRENCY,
+    DESCRIBE,
+    OWNER,
+    REFUND,
+    REQUESTED,
+    SHIP,
+    SHIPPED,
+    WAITING,
+    OrderNotFound,
+    TransitionNotAllowed,
+)
+from services.orders.events import QUESTIONS, Refund, Verdict
+from services.orders.repository import Change, Stored
+from services.orders.watch import TooManyWatchers, Watchers
 
 RECHECK_SECONDS = 5.0
 """A watcher reads the order again this often, should NATS lose the message that it waits for."""
-ASK_AGAIN_SECONDS = 5.0
-ASK_AGAIN_LIMIT = 500
+ANSWER_SECONDS = 2.0
+"""So long a call that asks Payments something waits for what becomes of it."""
 
 log = structlog.get_logger()
 
@@ -43,24 +58,35 @@ class NewOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """An order that was created, now or by an earlier request with the same idempotency key."""
+class Answered:
+    """The order as a request is answered, now or when it first came with the same idempotency key."""
 
     order: Order
     replayed: bool
 
 
-class OrderService:
-    """Accepts orders and ends them when Payments has decided."""
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What somebody wants an order to be; None leaves it as it is."""
 
-    def __init__(self, database: Database, outbox: Outbox, cache: Cache, watchers: Watchers) -> None:
+    status: str | None = None
+    """SHIPPED or CANCELED."""
+    description: str | None = None
+    etag: str = ""
+    """Of the state that is to be changed; empty for any."""
+
+
+class OrderService:
+    """Accepts orders, changes them and tells of them."""
+
+    def __init__(self, database: Database, outbox: Outbox, cached: CachedOrders, watchers: Watchers) -> None:
         self._database = database
         self._outbox = outbox
-        self._cache = cache
+        self._cached = cached
         self._watchers = watchers
-        self.batcher: Batcher[NewOrder, Created] = Batcher(self._create_orders, name="create-order")
+        self.batcher: Batcher[NewOrder, Answered] = Batcher(self._create_orders, name="create-order")
 
-    async def create_order(self, request: CreateOrderRequest, user_id: str, key: idempotency.Key | None) -> Created:
+    async def create_order(self, request: CreateOrderRequest, user_id: str, key: idempotency.Key | None) -> Answered:
         """Accepts an order; it is committed when this returns.
 
         Errors: TotalMismatch, TotalTooLarge, IdempotencyKeyReused.
@@ -77,18 +103,20 @@ class OrderService:
                 request.total_price if request.HasField("total_price") else None,
             ),
             currency=request.currency or DEFAULT_CURRENCY,
+            capture=request.capture or Order.AUTOMATIC,
+            etag="1",
         )
         return await self.batcher.submit(NewOrder(order, key, traceparent.get()))
 
     @atomic
-    async def _create_orders(self, batch: Sequence[NewOrder]) -> list[Created | Error]:
+    async def _create_orders(self, batch: Sequence[NewOrder]) -> list[Answered | Error]:
         now = datetime.now(UTC)
         at = Timestamp()
         at.FromDatetime(now)
         for new in batch:
             new.order.created_at.CopyFrom(at)
             new.order.updated_at.CopyFrom(at)
-        results: list[Created | Error] = [Created(new.order, replayed=False) for new in batch]
+        results: list[Answered | Error] = [Answered(new.order, replayed=False) for new in batch]
         async with self._database.transaction() as tx:
             fresh = list(batch)
             keyed = [(index, new.key) for index, new in enumerate(batch) if new.key]
@@ -97,13 +125,13 @@ class OrderService:
                 outcomes = await idempotency.claim_all(tx, answers)
                 for (index, _), first in zip(keyed, outcomes, strict=True):
                     if isinstance(first, bytes):
-                        results[index] = Created(Order.FromString(first), replayed=True)
+                        results[index] = Answered(Order.FromString(first), replayed=True)
                     elif first is not None:
                         results[index] = first
                 fresh = [
                     new
                     for new, result in zip(batch, results, strict=True)
-                    if isinstance(result, Created) and not result.replayed
+                    if isinstance(result, Answered) and not result.replayed
                 ]
             if fresh:
                 await repository.insert(tx, [new.order for new in fresh], now)
@@ -112,28 +140,14 @@ class OrderService:
             log.debug("order_created", order_id=new.order.id, trace_id=trace_id(new.traceparent))
         return results
 
-    @atomic
-    async def settle(self, messages: Sequence[Event]) -> None:
-        """Ends the orders that events of Payments are about; those that are settled already stay as they are."""
-        settlements = events.settlements(messages)
-        traces = {s.order_id: s.traceparent for s in settlements}
-        async with self._database.transaction() as tx:
-            orders = await repository.settle(tx, settlements, datetime.now(UTC))
-            await self._outbox.add(tx, [events.order_settled(order, traces[order.id]) for order in orders])
-        for order in orders:
-            log.debug("order_settled", order_id=order.id, trace_id=trace_id(traces[order.id]))
-        await self._cache.refresh({_cache_key(order.id): order.SerializeToString() for order in orders})
-
     async def get_order(self, order_id: str, caller: Identity) -> Order:
         """Returns an order of the caller, or any order to an admin. Errors: OrderNotFound."""
-        if order := await self._cached(order_id):
+        if order := await self._cached.get(order_id):
             if not caller.may_act_for(order.user_id):
                 raise OrderNotFound
             return order
         order = await self._read(order_id, caller)
-        # A pending order changes within milliseconds: what is cached is settled.
-        if order.status != Order.PENDING:
-            await self._cache.fill(_cache_key(order_id), order.SerializeToString())
+        await self._cached.fill([order])
         return order
 
     async def list_orders(self, user_id: str, status: str, before: str, limit: int) -> list[Order]:
@@ -141,59 +155,163 @@ class OrderService:
         async with self._database.autocommit() as connection:
             return await repository.page(connection, user_id, status, before, limit)
 
+    async def list_history(self, order_id: str, caller: Identity) -> list[OrderChange]:
+        """Returns what happened to an order, oldest first. Errors: OrderNotFound."""
+        async with self._database.autocommit() as connection:
+            order = await repository.by_id(connection, _owner(caller), order_id)
+            if order is None:
+                raise OrderNotFound
+            return await repository.history(connection, order)
+
+    async def update_order(self, order_id: str, caller: Identity, update: Update) -> Order:
+        """Changes an order and returns it as it is then; what it is already changes nothing.
+
+        Shipping an AUTHORIZED order waits 2 seconds for its money, and returns it AUTHORIZED when that was too short.
+        Errors: PermissionDenied for shipping without being an admin; OrderNotFound; StaleEtag; TransitionNotAllowed.
+        """
+        if update.status == SHIPPED and not caller.is_admin:
+            raise PermissionDenied
+        order = await self._update(order_id, caller, update)
+        if update.status == SHIPPED and order.status == Order.AUTHORIZED:
+            order = await self._wait_for(lambda now: now.status != Order.AUTHORIZED, order, caller)
+            if order.status == Order.CANCELED:
+                raise TransitionNotAllowed("The order was canceled before its money was captured.")
+        return order
+
+    async def cancel_order(self, order_id: str, caller: Identity, etag: str) -> Order:
+        """Cancels an order; what was held or taken for it is asked back. Errors: as update_order."""
+        return await self.update_order(order_id, caller, Update(CANCELED, etag=etag))
+
+    @atomic
+    async def _update(self, order_id: str, caller: Identity, update: Update) -> Order:
+        now = datetime.now(UTC)
+        async with self._database.transaction() as tx:
+            stored = await self._lock(tx, order_id, caller)
+            order = stored.order
+            if update.etag not in ("", order.etag):
+                raise StaleEtag
+            description = update.description if update.description != order.description else None
+            step = self._step(stored, update.status) or (DESCRIBE if description is not None else None)
+            if step is None:
+                return order
+            asks = domain.require(step, Order.Status.Name(order.status)) in WAITING and step != DESCRIBE
+            change = Change(
+                step,
+                cause=OWNER if step != SHIP and caller.user_id == order.user_id else ADMIN,
+                at=now,
+                asked_at=now if asks else stored.asked_at if step == DESCRIBE else None,
+                actor_id=caller.user_id,
+                description=description,
+                shipped_by=caller.user_id if step == SHIP else None,
+            )
+            await self._cached.forget([order_id])
+            reason = REQUESTED if step == CANCEL else ""
+            trace = traceparent.get()
+            [changed] = await repository.change(tx, change, [Verdict(order.user_id, order.id, trace, reason)])
+            told = [events.order_changed(changed.order, trace)] if changed.order.status != order.status else []
+            asked = [QUESTIONS[changed.order.status](changed.order, trace)] if asks else []
+            await self._outbox.add(tx, [*told, *asked])
+        log.debug("order_updated", order_id=order.id, step=step, trace_id=trace_id(trace))
+        return changed.order
+
+    @staticmethod
+    def _step(stored: Stored, status: str | None) -> str | None:
+        """Returns the step to a status; None when the order is there, or on its way."""
+        if status is None or Order.Status.Name(stored.order.status) == status:
+            return None
+        if status == SHIPPED and stored.order.status == Order.AUTHORIZED and stored.shipped_by:
+            return None
+        return domain.STEP_TO[status]
+
+    async def refund_order(self, request: RefundOrderRequest, caller: Identity, key: idempotency.Key) -> Answered:
+        """Gives back a part of what was paid; waits 2 seconds until Payments has done that.
+
+        Errors: OrderNotFound, TransitionNotAllowed, RefundTooLarge, IdempotencyKeyReused.
+        """
+        accepted = await self._request_refund(request, caller, key)
+        if accepted.replayed:
+            return accepted
+        before = accepted.order
+
+        def came_back(now: Order) -> bool:
+            return now.refunded_price >= before.refunded_price + request.amount or now.status == Order.CANCELED
+
+        order = await self._wait_for(came_back, before, caller)
+        if order.etag != before.etag:
+            # What a repetition gets is what the first request got.
+            async with self._database.transaction() as tx:
+                await idempotency.answer(tx, key, order)
+        return Answered(order, replayed=False)
+
+    @atomic
+    async def _request_refund(self, request: RefundOrderRequest, caller: Identity, key: idempotency.Key) -> Answered:
+        now = datetime.now(UTC)
+        async with self._database.transaction() as tx:
+            first = await idempotency.claim(tx, key)
+            if first is not None:
+                return Answered(Order.FromString(first), replayed=True)
+            order = (await self._lock(tx, request.order_id, caller)).order
+            domain.require(REFUND, Order.Status.Name(order.status))
+            under_way = await repository.refunds_under_way(tx, order)
+            domain.require_refundable(request.amount, order.paid_price, order.refunded_price, under_way)
+            refund = Refund(new_id(), order.id, order.user_id, request.amount)
+            await repository.insert_refund(tx, refund, request.description, caller.user_id, now)
+            await self._outbox.add(tx, [events.refund_requested(refund, traceparent.get())])
+            await idempotency.answer(tx, key, order)
+        log.debug("refund_requested", order_id=order.id, trace_id=trace_id(traceparent.get()))
+        return Answered(order, replayed=False)
+
     async def watch_order(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:
-        """Yields the order as it is and after each change, until it is canceled or the caller's token expires.
+        """Yields the order as it is and after each change, until it is SHIPPED, CANCELED or the caller's token expires.
 
         Errors: OrderNotFound, TooManyWatchers.
         """
+        async with aclosing(self._states(order_id, caller)) as states:
+            async for order in states:
+                yield order
+                if order.status in (Order.SHIPPED, Order.CANCELED):
+                    return
+
+    async def _states(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:
         async with self._watchers.watching(order_id, caller.user_id) as changes:
             order = await self._read(order_id, caller)
             yield order
-            while order.status != Order.CANCELED and (left := caller.expires_at - time.time()) > 0:
+            while (left := caller.expires_at - time.time()) > 0:
                 try:
                     async with asyncio.timeout(min(left, RECHECK_SECONDS)):
                         changed = await changes.get()
                 except TimeoutError:
                     changed = await self._read(order_id, caller)
-                if changed.status != order.status:
+                # Messages may come late, and tell what was seen already.
+                if int(changed.etag) > int(order.etag):
                     order = changed
                     yield order
 
-    async def ask_again_now_and_then(self) -> None:
-        """Asks Payments again about orders it has not answered, for ever.
-
-        This is what makes the loss of the broker's storage harmless: the question or the answer was in there.
-        """
-        while True:
-            try:
-                while orders := await self._ask_again():
-                    log.warning("asked_again", orders=orders)
-            except Exception as error:
-                log.warning("ask_again_failed", error=repr(error))
-            await asyncio.sleep(ASK_AGAIN_SECONDS)
-
-    @atomic
-    async def _ask_again(self) -> int:
-        async with self._database.transaction() as tx:
-            orders = await repository.unanswered(tx, datetime.now(UTC), ASK_AGAIN_LIMIT)
-            await self._outbox.add(tx, [events.order_created(order, "") for order in orders])
-        return len(orders)
-
-    async def _cached(self, order_id: str) -> Order | None:
-        value = await self._cache.get(_cache_key(order_id))
+    async def _wait_for(self, so: Callable[[Order], bool], order: Order, caller: Identity) -> Order:
+        """Returns the order as soon as it is `so`, or as it is after 2 seconds."""
         try:
-            return Order.FromString(value) if value else None
-        except DecodeError:
-            log.warning("cache_garbage", order_id=order_id)
-            return None
+            async with asyncio.timeout(ANSWER_SECONDS), aclosing(self._states(order.id, caller)) as states:
+                async for order in states:  # noqa: PLR1704 - the newest one is what counts
+                    if so(order):
+                        break
+        except (TimeoutError, TooManyWatchers):
+            pass
+        return order
+
+    async def _lock(self, tx: Transaction, order_id: str, caller: Identity) -> Stored:
+        stored = await repository.lock(tx, _owner(caller), order_id)
+        if stored is None:
+            raise OrderNotFound
+        return stored
 
     async def _read(self, order_id: str, caller: Identity) -> Order:
         async with self._database.autocommit() as connection:
-            order = await repository.by_id(connection, None if caller.is_admin else caller.user_id, order_id)
+            order = await repository.by_id(connection, _owner(caller), order_id)
         if order is None:
             raise OrderNotFound
         return order
 
 
-def _cache_key(order_id: str) -> str:
-    return f"order:{order_id}"
+def _owner(caller: Identity) -> str | None:
+    """Returns whose orders a caller may see; None for anybody's."""
+    return None if caller.is_admin else caller.user_id

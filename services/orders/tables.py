@@ -1,6 +1,6 @@
 """Tables of Orders."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, MetaData, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from kit import schema
@@ -22,15 +22,63 @@ orders = Table(
     Column("currency", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
-    # When Payments was last asked for the money; NULL once it has answered.
+    # When Payments was last asked something that it has not answered. What, follows from the status: PENDING for the
+    # money, AUTHORIZED for the capture of what is held, CANCELED to give all of it back.
     Column("asked_at", DateTime(timezone=True)),
+    Column("capture", Text, nullable=False, server_default="AUTOMATIC"),
+    Column("paid_price", BigInteger, nullable=False, server_default="0"),
+    Column("refunded_price", BigInteger, nullable=False, server_default="0"),
+    # The etag: one more with each change that a client sees.
+    Column("version", Integer, nullable=False, server_default="1"),
+    # The admin who shipped it, or asked for that while the money was only held.
+    Column("shipped_by", Uuid),
     CheckConstraint("total_price > 0", name="orders_total_price_positive"),
-    CheckConstraint("status IN ('PENDING', 'PAID', 'CANCELED')", name="orders_status_known"),
+    CheckConstraint("status IN ('PENDING', 'AUTHORIZED', 'PAID', 'SHIPPED', 'CANCELED')", name="orders_status_known"),
     CheckConstraint("(status = 'CANCELED') = (cancel_reason <> '')", name="orders_canceled_with_reason"),
+    CheckConstraint("capture IN ('AUTOMATIC', 'MANUAL')", name="orders_capture_known"),
+    CheckConstraint("0 <= refunded_price AND refunded_price <= paid_price", name="orders_refunded_what_was_paid"),
     # For admins, who do not know the owner.
     Index("orders_id", "id"),
     # For the sweeper, longest waiting first.
     Index("orders_unanswered", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
+)
+
+# What happened to an order after its creation, written in the statement that changes it: a row for each version.
+order_changes = Table(
+    "order_changes",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("order_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("cancel_reason", Text, nullable=False),
+    # What was given back by this change: they sum to the order's refunded_price.
+    Column("refunded", BigInteger, nullable=False),
+    Column("description", Text, nullable=False),
+    # Who asked for it; NULL when nobody did.
+    Column("actor_id", Uuid),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+)
+
+# Parts of what was paid that an admin wants given back.
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("order_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("actor_id", Uuid, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    # When Payments was last asked for it; NULL once it has answered.
+    Column("asked_at", DateTime(timezone=True)),
+    CheckConstraint("amount > 0", name="refunds_amount_positive"),
+    CheckConstraint("status IN ('PENDING', 'SUCCEEDED', 'FAILED')", name="refunds_status_known"),
+    CheckConstraint("(status = 'PENDING') = (asked_at IS NOT NULL)", name="refunds_pending_until_answered"),
+    Index("refunds_unanswered", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
 )
 
 outbox = schema.outbox(metadata)

@@ -9,7 +9,7 @@ from gozon.orders.v1.orders_pb2 import Order
 from kit.bus import Bus
 from kit.errors import ResourceExhausted
 from kit.events import Event
-from services.orders.events import SETTLED, settled_order
+from services.orders.events import FACTS, changed_order
 
 PER_USER = 100
 PER_INSTANCE = 2_000
@@ -23,7 +23,7 @@ class TooManyWatchers(ResourceExhausted):
 
 
 class Watchers:
-    """Passes settled orders on to whoever watches them; listens to the bus only while somebody does."""
+    """Passes changed orders on to whoever watches them; listens to the bus only while somebody does."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -46,7 +46,7 @@ class Watchers:
         try:
             async with self._changing:
                 if self._unsubscribe is None:
-                    self._unsubscribe = await self._bus.subscribe(SETTLED, self._received)
+                    self._unsubscribe = await self._bus.subscribe(tuple(FACTS), self._received)
             yield queue
         finally:
             self._users[user_id] -= 1
@@ -61,6 +61,6 @@ class Watchers:
                     self._unsubscribe = None
 
     def _received(self, message: Event) -> None:
-        order = settled_order(message)
+        order = changed_order(message)
         for queue in self._queues.get(order.id, ()):
             queue.put_nowait(order)

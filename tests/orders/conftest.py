@@ -5,10 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
 from kit.outbox import Outbox
+from services.orders.cached import CachedOrders
 from services.orders.service import OrderService
+from services.orders.settlement import Settlement
+from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
 from tests.support import RunningStack, disconnected_bus
 
@@ -21,10 +25,33 @@ async def cache(stack: RunningStack) -> AsyncIterator[Cache]:
 
 
 @pytest.fixture
-async def service(orders_db: Database, cache: Cache) -> AsyncIterator[OrderService]:
-    bus = disconnected_bus()
-    service = OrderService(orders_db, Outbox(orders_db, bus), cache, Watchers(bus))
+def outbox(orders_db: Database) -> Outbox:
+    return Outbox(orders_db, disconnected_bus())
+
+
+@pytest.fixture
+async def bus(stack: RunningStack) -> AsyncIterator[Bus]:
+    """A bus by which watchers can be told."""
+    bus = Bus(stack.nats_url, [], [])
+    await bus.connect()
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+async def service(orders_db: Database, outbox: Outbox, cache: Cache, bus: Bus) -> AsyncIterator[OrderService]:
+    service = OrderService(orders_db, outbox, CachedOrders(cache), Watchers(bus))
     batches = asyncio.create_task(service.batcher.run())
     yield service
     await service.batcher.drain()
     await batches
+
+
+@pytest.fixture
+def settlement(orders_db: Database, outbox: Outbox, cache: Cache) -> Settlement:
+    return Settlement(orders_db, outbox, CachedOrders(cache))
+
+
+@pytest.fixture
+def sweeper(orders_db: Database, outbox: Outbox) -> Sweeper:
+    return Sweeper(orders_db, outbox, pending_seconds=86_400)
