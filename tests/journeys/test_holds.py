@@ -151,7 +151,8 @@ async def test_an_order_follows_what_an_admin_does_with_its_hold(edge: Edge, jan
 async def test_holds_are_for_admins(edge: Edge, jan: User, admin: User) -> None:
     order_id = new_id()
     assert (await ask(edge, admin, jan, "hold", order_id, amount=300)).status_code == 200
-    for what, body in (("hold", {"amount": 1}), ("capture", {}), ("release", {})):
+    bodies: dict[str, Json] = {"hold": {"amount": 1}, "capture": {}, "release": {}}
+    for what, body in bodies.items():
         assert_error(await ask(edge, jan, jan, what, order_id, **body), 403, 7, "ADMIN_ONLY")
     for call in (
         edge.payments.CreateHold(
@@ -190,12 +191,13 @@ async def test_what_can_not_be_held_says_why(edge: Edge, jan: User, admin: User,
 async def moved(edge: Edge, jan: User, admin: User) -> User:
     """Somebody whose money moved in every way there is."""
     first, second = new_id(), new_id()
-    for what, order_id, body in (
+    asked: tuple[tuple[str, str, Json], ...] = (
         ("hold", first, {"amount": 300}),
         ("capture", first, {"amount": 200}),
         ("hold", second, {"amount": 50}),
         ("release", second, {}),
-    ):
+    )
+    for what, order_id, body in asked:
         assert (await ask(edge, admin, jan, what, order_id, **body)).status_code == 200
     order = await edge.rest.post("/orders", json={"amount": 70}, headers=jan.headers)
     await edge.settled(jan, order.json()["id"])
