@@ -32,6 +32,8 @@ FIELDS = [(rpc, path) for rpc in all_rpcs() for path in rpc.string_fields()]
 FORBIDDEN = ("Traceback", 'File "', "asyncpg", "sqlalchemy", "syntax error", "PostgreSQL", "SELECT", "DELETE", "::text")
 HASHING = {"Register", "Token", "ChangePassword"}
 """What costs 0.1 s of a core a call: some values must do."""
+OF_SOMETHING_ELSE = {"RefundOrder"}
+"""The description that is sent is the refund's, and the one in the answer the order's."""
 SOME = ("a quote", "SQL that deletes", "lines", "NUL", "a lone surrogate")
 
 
@@ -71,13 +73,14 @@ async def test_text_is_data_and_never_code(
             headers = admin.headers
         if path == ("refresh_token",):
             request["grant_type"] = "refresh_token"
+        echoed = {} if rpc.method.name in OF_SOMETHING_ELSE else request
         over_grpc = await rpc.over_grpc(edge.channel, request, headers | fresh_key())
-        assert_tells_nothing(over_grpc, request, value)
+        assert_tells_nothing(over_grpc, echoed, value)
         if path[0] == "form":
             return  # not a field of REST, but its whole body
         for binding in rpc.bindings:
             over_rest = await rpc.over_rest(edge.rest, request, headers | fresh_key(), binding)
-            assert_tells_nothing(over_rest, request, value)
+            assert_tells_nothing(over_rest, echoed, value)
             if "\0" in value or "\ud800" in value:
                 assert {over_grpc.code, over_rest.code} == {"INVALID_ARGUMENT"}, (over_grpc, over_rest)
 
