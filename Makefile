@@ -36,7 +36,7 @@ status: .venv/.stack ## Show what runs
 logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 	@$(GOZON) logs $(ARGS)
 
-demo: .venv/.stack ## Pay an order and have one declined, as curl commands
+demo: .venv/.stack ## Orders that are paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
 
 check: .venv/.stack ## Prove that no order is lost and no money doubled

@@ -201,10 +201,11 @@ def demo(
     url: Annotated[str | None, typer.Option(help="Address of another edge.", show_default="this stack's")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Registers a user, opens an account, puts money on it, and orders twice: one is paid, one is too dear.
+    """Registers a user, puts money on an account, and orders twice: one is paid, one is too dear. Then the paid one is
+    canceled, its money comes back, and the statement shows it.
 
     Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
-    0 only when the first order is PAID and the second CANCELED for INSUFFICIENT_FUNDS.
+    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, and the money is back.
     """
     from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
 

@@ -75,7 +75,7 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("Data, logs, secrets", str(home.path))
     out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
     commands = {
-        home.command("demo"): "one order paid, one declined, as curl",
+        home.command("demo"): "orders paid, declined and canceled, as curl",
         home.command("check"): "proves that no money is lost or doubled",
         home.command("status"): "what runs",
         home.command("logs", "-f"): "what it says",

@@ -192,16 +192,26 @@ class Edge:
 
     async def settled(self, user: User, order_id: str) -> dict[str, Any]:
         """Waits until an order is no longer PENDING and returns it."""
+        return await self._order_when(lambda order: order["status"] != "PENDING", user, order_id)
 
-        async def settled() -> dict[str, Any] | None:
+    async def becomes(self, user: User, order_id: str, **wanted: str) -> dict[str, Any]:
+        """Waits until an order has these values and returns it."""
+        return await self._order_when(lambda order: wanted.items() <= order.items(), user, order_id)
+
+    async def _order_when(
+        self, condition: Callable[[dict[str, Any]], bool], user: User, order_id: str
+    ) -> dict[str, Any]:
+        order: dict[str, Any] = {}
+
+        async def is_so() -> bool:
+            nonlocal order
             answer = await self.rest.get(f"/orders/{order_id}", headers=user.headers)
             assert answer.status_code == 200, answer.text
-            order: dict[str, Any] = answer.json()
-            return order if order["status"] != "PENDING" else None
+            order = answer.json()
+            return condition(order)
 
-        found = await eventually(settled)
-        assert found is not None
-        return found
+        await eventually(is_so)
+        return order
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:

@@ -173,7 +173,7 @@ class OrderService:
             raise PermissionDenied
         order = await self._update(order_id, caller, update)
         if update.status == SHIPPED and order.status == Order.AUTHORIZED:
-            order = await self._wait_for(lambda now: now.status != Order.AUTHORIZED, order, caller)
+            order = await self._wait_for(lambda now: now.status in (Order.SHIPPED, Order.CANCELED), order, caller)
             if order.status == Order.CANCELED:
                 raise TransitionNotAllowed("The order was canceled before its money was captured.")
         return order

@@ -19,7 +19,7 @@ from tests.support import reason_of, unique
 LIMITED = (429, 8, "RATE_LIMITED")
 SIGN_IN_BURST = 20
 USER_BURST = 500
-DEPOSIT_BURST = 60
+MONEY_BURST = 60
 
 
 def without_refill(edge: Any) -> None:
@@ -115,17 +115,30 @@ async def test_revoking_needs_no_access_token_and_changing_a_password_does(keys_
     assert codes == {"RevokeToken": unknown, "ChangePassword": nobody, "UpdateMe": nobody}
 
 
-async def test_deposits_of_a_user_are_limited_by_themselves(keys_only: LoneEdge, issuer: Issuer) -> None:
+@pytest.mark.parametrize(
+    ("path", "alike"),
+    [
+        ("/accounts/1/deposit", ["/users/1/add-funds", "/accounts/1/hold", "/accounts/1/capture"]),
+        ("/accounts/1/release", ["/accounts/1/deposit"]),
+        ("/orders/1:refund", ["/orders/2:refund"]),
+    ],
+)
+async def test_what_moves_money_is_limited_by_itself_for_each_user(
+    keys_only: LoneEdge, issuer: Issuer, path: str, alike: list[str]
+) -> None:
     async with httpx.AsyncClient(base_url=keys_only.url) as client:
         greedy, modest = issuer.headers("greedy"), issuer.headers("modest")
-        passed = await until_limited(client, "POST", "/accounts/1/deposit", DEPOSIT_BURST, json={}, headers=greedy)
-        assert passed == DEPOSIT_BURST
+        passed = await until_limited(client, "POST", path, MONEY_BURST, json={}, headers=greedy)
+        assert passed == MONEY_BURST
 
-        # The other path is the same method; other methods and users are free.
-        assert_error(await client.post("/users/1/add-funds", json={}, headers=greedy), *LIMITED)
-        assert (await client.get("/accounts/1", headers=greedy)).status_code == 503
-        free = await client.post("/accounts/1/deposit", json={}, headers=modest)
-        assert (free.status_code, free.headers["x-ratelimit-limit"]) == (503, str(DEPOSIT_BURST))
+        # It is one limit for all that is alike; other methods and users are free.
+        for other in alike:
+            assert_error(await client.post(other, json={}, headers=greedy), *LIMITED)
+        for other in ("/accounts/1", "/accounts/1/entries", "/orders/1/history"):
+            assert (await client.get(other, headers=greedy)).status_code == 503
+        assert (await client.post("/orders/1:cancel", json={}, headers=greedy)).status_code == 503
+        free = await client.post(path, json={}, headers=modest)
+        assert (free.status_code, free.headers["x-ratelimit-limit"]) == (503, str(MONEY_BURST))
 
 
 async def test_grpc_is_limited_as_grpc(keys_only: LoneEdge) -> None:

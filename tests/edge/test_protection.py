@@ -141,7 +141,15 @@ async def test_requests_beyond_the_limit_of_a_service_are_refused_at_once_and_st
         ("CreateOrder", "/orders", None, 1),
         ("CreateOrder", "/orders", "", 1),
         ("CreateOrder", "/orders", "key", 3),
+        ("UpdateOrder", "/orders/1", "key", 1),
+        ("CancelOrder", "/orders/1:cancel", "key", 1),
+        ("RefundOrder", "/orders/1:refund", "key", 3),
+        ("ListOrderHistory", "/orders/1/history", None, 3),
         ("Deposit", "/users/1/add-funds", "key", 3),
+        ("CreateHold", "/accounts/1/hold", "key", 3),
+        ("CaptureHold", "/accounts/1/capture", None, 3),
+        ("ReleaseHold", "/accounts/1/release", None, 3),
+        ("ListEntries", "/accounts/1/entries", None, 3),
         ("OpenAccount", "/accounts/1", "key", 1),
         ("Token", "/token", "key", 1),
         ("Register", "/register", "key", 1),
@@ -152,7 +160,7 @@ async def test_only_what_may_be_repeated_is(
 ) -> None:
     standin.answers[rpc] = refuses(grpc.StatusCode.UNAVAILABLE, "Gone.")
     headers = issuer.headers("7") | ({} if key is None else {"idempotency-key": key})
-    method = "GET" if rpc.startswith("Get") else "POST"
+    method = "GET" if rpc.startswith(("Get", "List")) else "PATCH" if rpc.startswith("Update") else "POST"
 
     assert_error(await rest.request(method, path, json=None if method == "GET" else {}, headers=headers), *UNAVAILABLE)
     assert calls_of(standin, rpc) == calls
