@@ -20,6 +20,7 @@ from kit.rpc import Call
 from services.orders.api import OrdersApi
 from services.orders.domain import OrderNotFound
 from services.orders.service import OrderService
+from services.orders.settlement import Settlement
 from tests.orders.steps import create, declined, paid
 
 USER, OTHER = new_id(), new_id()
@@ -38,7 +39,7 @@ def api(service: OrderService) -> OrdersApi:
 async def test_creating_an_order_over_rest_tells_where_it_is(api: OrdersApi) -> None:
     own = call(rest=True)
     order = await api.create_order(CreateOrderRequest(amount=5), own)
-    assert own.response_headers == {"x-http-code": "201", "location": f"/orders/{order.id}"}
+    assert own.response_headers == {"x-http-code": "201", "location": f"/orders/{order.id}", "etag": '"1"'}
     assert await api.get_order(GetOrderRequest(order_id=order.id.upper()), call()) == order
 
 
@@ -94,9 +95,9 @@ async def test_a_page_goes_on_where_it_was_though_orders_are_added(api: OrdersAp
     assert [order.id for order in (*first.orders, *second.orders)] == created[::-1]
 
 
-async def test_a_list_can_be_of_one_status(api: OrdersApi, service: OrderService) -> None:
+async def test_a_list_can_be_of_one_status(api: OrdersApi, service: OrderService, settlement: Settlement) -> None:
     pending, settled, canceled = [(await create(service, USER)).order for _ in range(3)]
-    await service.settle([paid(settled), declined(canceled)])
+    await settlement.settle([paid(settled), declined(canceled)])
     for status, order in ((Order.PENDING, pending), (Order.PAID, settled), (Order.CANCELED, canceled)):
         answer = await api.list_orders(ListOrdersRequest(status=status), call())
         assert [one.id for one in answer.orders] == [order.id]
