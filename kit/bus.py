@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
 from kit.consumption import Consumer, Consumption, Handler
+from kit.db import Database
 from kit.errors import Unavailable
 from kit.events import Event, pack, unpack
 
@@ -74,7 +75,7 @@ class Bus:
     async def declare(self) -> None:
         """Creates the streams and consumers, or brings them up to date. Any number of processes may do so at once."""
         js = self._client.jetstream()
-        for stream in (*self._streams, DEAD):
+        for stream in self._streams:
             config = StreamConfig(
                 name=stream.name,
                 subjects=list(stream.subjects),
@@ -147,13 +148,24 @@ class Bus:
 
         return unsubscribe
 
-    async def consume(self, consumer: Consumer, handler: Handler, *, batch: int = 500) -> None:
-        """Hands whatever waits, about `batch` events at once, to `handler` until stop_consuming() is called."""
-        consumption = Consumption(self._client, consumer, handler, batch, self._stop, self._redeclare)
+    async def consume(self, consumer: Consumer, handler: Handler, database: Database, *, batch: int = 500) -> None:
+        """Hands whatever waits, about `batch` events at once, to `handler` until stop_consuming() is called.
+
+        Dead letters go to `database`, that of the handler's service.
+        """
+        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._redeclare)
         self._reconnected.append(consumption.nothing_asked)
         task = asyncio.create_task(consumption.run())
         self._consuming.add(task)
         await task
+
+    async def lag(self, consumer: Consumer) -> int:
+        """Returns how many messages a consumer has yet to acknowledge, delivered or not. Errors: Unavailable."""
+        try:
+            info = await self._client.jetstream().consumer_info(consumer.stream, consumer.name)
+        except (nats.errors.Error, OSError) as error:
+            raise Unavailable from error
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
     async def stop_consuming(self) -> None:
         """Returns when the batches that were begun are finished; no further ones are."""
@@ -233,6 +245,3 @@ class _Publication:
         """Waits for no further answers."""
         if not self.done.done():
             self.done.set_result(None)
-
-
-DEAD = Stream("DEAD", ("dead.>",), max_age=30 * 24 * 3600)

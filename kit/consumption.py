@@ -1,11 +1,13 @@
 """One durable consumer at work: batches, bounded redelivery, dead letters.
 
-Returning from a handler is an ack, raising is a nack. An event that keeps failing alone is moved to the stream DEAD
-and blocks nobody; while the database is away nothing is counted against any event.
+Returning from a handler is an ack, raising is a nack. An event that keeps failing alone becomes a dead letter, a row
+in the database of the handler's service, and blocks nobody; while the database is away nothing is counted against any
+event, and nothing is acknowledged.
 """
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +15,13 @@ from dataclasses import dataclass
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from prometheus_client import Counter
 
 from kit.batch import BUSY, EVENT_LINGER_SECONDS
+from kit.db import Database
+from kit.dead_letters import DeadLetter, bury
 from kit.errors import DeadlineExceeded, Unavailable
-from kit.events import Event, pack, unpack
+from kit.events import Event, unpack
 from kit.telemetry import BATCH_SIZE, traceparent
 
 PULL = 32
@@ -26,6 +29,7 @@ PULL = 32
 PULL_EXPIRES = 30.0
 BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
+BURY_RETRY_SECONDS = 1.0
 MAX_FAILURES = 10_000
 
 CONSUMED = Counter("bus_consumed_total", "Messages handled", ["consumer", "outcome"])
@@ -56,14 +60,15 @@ class Consumption:
         client: Client,
         consumer: Consumer,
         handler: Handler,
+        database: Database,
         batch: int,
         stop: asyncio.Event,
         redeclare: Callable[[], Awaitable[None]],
     ) -> None:
         self._client = client
-        self._js: JetStreamContext = client.jetstream()
         self._consumer = consumer
         self._handler = handler
+        self._database = database
         self._stop = stop
         self._batch = batch
         self._redeclare = redeclare
@@ -72,7 +77,8 @@ class Consumption:
         self._arrived: deque[Msg] = deque()
         self._wake = asyncio.Event()
         self._asked = 0
-        self._failures: dict[str, int] = {}
+        self._failures: dict[str, tuple[int, float]] = {}
+        """By event: how often it failed, and when for the first time (monotonic)."""
 
     async def run(self) -> None:
         """Pulls and handles until stopped."""
@@ -201,37 +207,34 @@ class Consumption:
                 delay = max(delay, BACKOFF[0])
                 continue
             # Counted here and not by the server, which counts the deliveries while the database was away too.
-            failures = self._failures.pop(event.id, 0) + 1
+            failures, since = self._failures.get(event.id, (0, time.monotonic()))
+            failures += 1
+            if len(self._failures) >= MAX_FAILURES:
+                # Those that another instance has handled since are never forgotten otherwise.
+                self._failures.clear()
+            self._failures[event.id] = failures, since
             traceparent.set(event.traceparent)
             if failures <= len(BACKOFF):
-                if len(self._failures) >= MAX_FAILURES:
-                    # Those that another instance has handled since are never forgotten otherwise.
-                    self._failures.clear()
-                self._failures[event.id] = failures
                 delay = max(delay, BACKOFF[failures - 1])
                 log.warning("redelivery", consumer=name, event_id=event.id, failures=failures, error=repr(error))
                 CONSUMED.labels(name, "failed").inc()
+                continue
+            log.error("dead_letter", consumer=name, event_id=event.id, failures=failures, exc_info=error)
+            letter = DeadLetter(
+                name, event, error, failures, time.monotonic() - since, deliveries=msg.metadata.num_delivered
+            )
+            try:
+                await bury(self._database, letter)
+            except Exception as trouble:
+                # The database is away now: it comes again, and is buried when it fails then.
+                log.warning("dead_letter_not_kept", consumer=name, event_id=event.id, error=repr(trouble))
+                delay = max(delay, BURY_RETRY_SECONDS)
             else:
-                log.error("dead_letter", consumer=name, event_id=event.id, failures=failures, exc_info=error)
-                await self._bury(event, failures, error)
+                self._failures.pop(event.id, None)
                 CONSUMED.labels(name, "dead").inc()
         traceparent.set("")
         if delay:
             await msg.nak(delay=delay)
         else:
-            # Only after the dead letters are stored: a crash in between makes a second copy, never none.
+            # Only after the dead letters are committed: a crash in between makes them be written again, never lost.
             await msg.ack()
-
-    async def _bury(self, event: Event, failures: int, error: Exception) -> None:
-        [envelope] = pack([event])
-        await self._js.publish(
-            f"dead.{self._consumer.name}",
-            envelope.payload,
-            headers={
-                "Nats-Msg-Id": f"{self._consumer.name}:{event.id}",
-                "Gozon-Event-Id": event.id,
-                "Gozon-Subject": event.subject,
-                "Gozon-Failures": str(failures),
-                "Gozon-Error": ascii(error)[:500],
-            },
-        )

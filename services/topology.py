@@ -25,7 +25,9 @@ WEEK = 7 * 24 * 3600.0
 ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
 
-PAYMENTS_CHARGE = Consumer("payments-charge", "ORDERS", (ORDER_CREATED,))
+PAYMENTS_CHARGE = Consumer(
+    "payments-charge", "ORDERS", (ORDER_CREATED, CAPTURE_REQUESTED, REVERSAL_REQUESTED, REFUND_REQUESTED)
+)
 ORDERS_SETTLE = Consumer(
     "orders-settle",
     "PAYMENTS",

@@ -22,6 +22,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescript
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
+from google.rpc import code_pb2
 
 from tools.postman import collection
 
@@ -34,6 +35,7 @@ COLLECTION = "gozon.postman_collection.json"
 TRAITS = {"token", "limited", "created", "no_content", "idempotency_key", "request", "answer", "required", "patch"}
 FORM = "application/x-www-form-urlencoded"
 REF = "#/components/schemas/"
+TIMESTAMP = "google.protobuf.Timestamp"
 # How Envoy answers a gRPC status over REST.
 HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -165,13 +167,18 @@ class Document:
         return defaults | {"idempotency_key": None, "required": []} | traits
 
     def _parameters(self, generated: Json, method: MethodDescriptor, traits: Json, *, is_form: bool) -> list[Json]:
-        parameters = []
+        parameters: list[Json] = []
         for parameter in generated.get("parameters", ()):
             if is_form and parameter["in"] == "query":
                 continue
-            schema = self._field(parameter["schema"], answer=False)
+            name, schema = parameter["name"], self._field(parameter["schema"], answer=False)
+            if whole := self._time(name, method.input_type):
+                # The generator takes it apart; Envoy takes its text.
+                name, schema = name.partition(".")[0], whole
+                if any(one["name"] == name for one in parameters):
+                    continue
             description = schema.pop("description", "")
-            new = {"name": parameter["name"], "in": parameter["in"], "description": description}
+            new = {"name": name, "in": parameter["in"], "description": description}
             if parameter["in"] == "path":
                 examples = self._overlay["path_examples"]
                 if parameter["name"] not in examples:
@@ -186,6 +193,14 @@ class Document:
         if "etag" in method.input_type.fields_by_name:
             names.append("IfMatch")
         return parameters + [{"$ref": f"#/components/parameters/{name}"} for name in names]
+
+    def _time(self, parameter: str, message: Descriptor) -> Json | None:
+        """Returns the schema of a time when the parameter is a part of one, such as `at.seconds`."""
+        name, _, part = parameter.partition(".")
+        kind = message.fields_by_name[name].message_type if part else None
+        if kind is None or kind.full_name != TIMESTAMP:
+            return None
+        return self._field(self._generated_schemas[message.full_name]["properties"][name], answer=False)
 
     def _body(self, path: str, generated: Json, method: MethodDescriptor, traits: Json) -> Json | None:
         if "requestBody" not in generated:
@@ -223,7 +238,8 @@ class Document:
             headers.append("idempotency-replayed")
         if traits["created"]:
             headers.append("location")
-        elif "etag" in method.output_type.fields_by_name:
+        # Headers come once, before the states of a stream.
+        if "etag" in method.output_type.fields_by_name and not method.server_streaming:
             headers.append("etag")
         status, description = ("201", "Created.") if traits["created"] else ("200", "Done.")
         answer: Json = {"description": description}
@@ -244,8 +260,10 @@ class Document:
     def _errors(self, path: str, description: str, traits: Json, *, has_body: bool) -> Json:
         applies = {"all": True, "token": traits["token"], "body": has_body, "path": "{" in path, "comment": False}
         own: dict[int, list[str]] = {}
+        codes: dict[int, int] = {}
         for code, reasons in _documented_errors(description):
             own.setdefault(HTTP_STATUS[code], []).extend(reasons)
+            codes.setdefault(HTTP_STATUS[code], code_pb2.Code.Value(code))
         errors = self._overlay["errors"]
         if missing := sorted(own.keys() - errors.keys()):
             raise OpenApiError(f"{OVERLAY.name}: errors: nothing about the status {missing[0]}")
@@ -257,7 +275,9 @@ class Document:
                 named = ", ".join(f"`{reason}`" for reason in dict.fromkeys(reasons))
                 answer = deepcopy(component) | {"description": f"{component['description']} {named}."}
                 if rule["of"] in ("path", "comment"):
-                    answer["content"]["application/json"]["example"]["details"][0]["reason"] = reasons[0]
+                    example = answer["content"]["application/json"]["example"]
+                    example["code"] = codes[status]
+                    example["details"][0]["reason"] = reasons[0]
                 answers[str(status)] = answer
             elif status in own or applies[rule["of"]]:
                 answers[str(status)] = {"$ref": f"#/components/responses/{rule['response']}"}
@@ -270,7 +290,8 @@ class Document:
         """
         message = self._contract.message(full_name)
         name = self._contract.short_name(full_name)
-        if message and message.fields and not answer and full_name in self._answered:
+        known = message is not None and "properties" in self._generated_schemas[full_name]
+        if known and not answer and full_name in self._answered:
             name += "Input"
         origin = f"{full_name} {answer if message else ''}"
         if self._origins.setdefault(name, origin) != origin and not full_name.startswith("google."):
@@ -278,7 +299,6 @@ class Document:
         if name not in self._schemas:
             self._schemas[name] = {}
             generated = self._generated_schemas[full_name]
-            known = message is not None and "properties" in generated
             self._schemas[name] = self._message(message, answer=answer) if message and known else _clean(generated)
         return {"$ref": f"{REF}{name}"}
 
@@ -287,6 +307,9 @@ class Document:
         properties = {
             name: self._field(schema, answer=answer) for name, schema in generated.get("properties", {}).items()
         }
+        for field in message.fields:
+            if field.enum_type and "enum" in (limited := properties.get(field.name, {})):
+                limited["enum"] = [field.enum_type.values_by_number[number].name for number in limited["enum"]]
         required = _always_there(message) if answer else _never_empty(message)
         if not answer:
             for name in properties.keys() - set(required):
@@ -360,9 +383,12 @@ def _reason(text: str) -> str:
     return found.group() if found else ""
 
 
+_NOISE = {"title", "additionalProperties", "nullable"}
+
+
 def _clean(generated: Json) -> Json:
-    """A schema without titles, which repeat names, and with its description in order."""
-    schema = {key: deepcopy(value) for key, value in generated.items() if key not in ("title", "additionalProperties")}
+    """A schema without titles, which repeat names, and words of OpenAPI 3.0, and with its description in order."""
+    schema = {key: deepcopy(value) for key, value in generated.items() if key not in _NOISE}
     if "description" in schema:
         schema["description"] = _tidy(schema["description"])
     return schema

@@ -11,6 +11,7 @@ from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
+from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
@@ -21,7 +22,7 @@ from services.orders.service import OrderService
 from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
-from services.topology import CONSUMERS, STREAMS
+from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS
 
 
 class OrdersSettings(Settings):
@@ -50,6 +51,7 @@ async def serve(settings: OrdersSettings) -> None:
     service = OrderService(database, outbox, cached, Watchers(bus))
     settlement = Settlement(database, outbox, cached)
     sweeper = Sweeper(database, outbox, settings.pending_seconds)
+    housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -57,7 +59,13 @@ async def serve(settings: OrdersSettings) -> None:
         [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES)],
         verifier,
         ready=database.ping,
-        background=[service.batcher.run, outbox.run, partial(consume, bus, settlement), sweeper.run],
+        background=[
+            service.batcher.run,
+            outbox.run,
+            partial(consume, bus, settlement, database),
+            sweeper.run,
+            housekeeping.run,
+        ],
         drain=[service.batcher.drain, bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],
     )
 

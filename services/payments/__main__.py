@@ -1,20 +1,25 @@
 """The process of Payments: `python -m services.payments` serves, `… migrate` brings the database up to date."""
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+
+from pydantic import Field
 
 from gozon.payments.v1 import payments_pb2
 from kit import process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
+from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
 from services.jwks import keys_of
 from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
+from services.payments.domain import Limits
 from services.payments.service import PaymentService
-from services.topology import CONSUMERS, STREAMS
+from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS
 
 
 class PaymentsSettings(Settings):
@@ -24,6 +29,12 @@ class PaymentsSettings(Settings):
     """nats://user:password@host:port"""
     users_target: str
     """host:port of Users, whose keys verify tokens."""
+    max_deposit: int = Field(default=1_000_000_000_000, gt=0, le=1_000_000_000_000)
+    """The most that one deposit may be, in minor units."""
+    max_balance: int = Field(default=1_000_000_000_000_000, gt=0, le=1_000_000_000_000_000)
+    """The most that deposits may bring an account to, in minor units."""
+    hold_seconds: int = Field(default=7 * 24 * 3600, gt=0)
+    """How long money is held for an order before it is released."""
 
 
 async def serve(settings: PaymentsSettings) -> None:
@@ -32,7 +43,9 @@ async def serve(settings: PaymentsSettings) -> None:
     bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
     await bus.connect()
     outbox = Outbox(database, bus)
-    service = PaymentService(database, outbox)
+    limits = Limits(settings.max_deposit, settings.max_balance, timedelta(seconds=settings.hold_seconds))
+    service = PaymentService(database, outbox, limits)
+    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -40,7 +53,12 @@ async def serve(settings: PaymentsSettings) -> None:
         [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES)],
         verifier,
         ready=database.ping,
-        background=[outbox.run, partial(consume, bus, service)],
+        background=[
+            outbox.run,
+            partial(consume, bus, service, database),
+            service.release_expired_now_and_then,
+            housekeeping.run,
+        ],
         drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],
     )
 

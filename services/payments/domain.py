@@ -1,23 +1,26 @@
-"""Rules of Payments, with no framework around them: who can pay, and how money is booked."""
+"""The words of Payments, with no framework around them: what may be asked, and what may become of it."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 
-MAX_BALANCE = 1_000_000_000_000_000
-"""In minor units; far enough below 2^63 that no sum overflows."""
 DEFAULT_CURRENCY = "RUB"
 
-SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
+AUTHORIZED = "AUTHORIZED"
+CAPTURED = "CAPTURED"
+RELEASED = "RELEASED"
+REVERSED = "REVERSED"
+SUCCEEDED = "SUCCEEDED"
+
 INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
 NO_ACCOUNT = "NO_ACCOUNT"
 CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
+EXPIRED = "EXPIRED"
 
-USER = "user"
-FUNDING = "funding"
-REVENUE = "revenue"
+ORDERS = "ORDERS"
+ADMIN = "ADMIN"
 
 
 class AccountNotFound(NotFound):
@@ -38,98 +41,154 @@ class CurrencyMismatch(InvalidArgument):
     reason = CURRENCY_MISMATCH
 
 
+class DepositLimit(FailedPrecondition):
+    """This is more than one deposit may be."""
+
+    reason = "DEPOSIT_LIMIT"
+
+
 class BalanceLimit(FailedPrecondition):
-    """The balance would pass 1,000,000,000,000,000 minor units."""
+    """The balance would pass the highest there may be."""
 
     reason = "BALANCE_LIMIT"
 
 
+class InsufficientFunds(FailedPrecondition):
+    """The account's available money is less than this."""
+
+    reason = INSUFFICIENT_FUNDS
+
+
+class HoldNotFound(NotFound):
+    """No money was ever held for this order on this account."""
+
+    reason = "HOLD_NOT_FOUND"
+
+
+class PaymentExists(AlreadyExists):
+    """The order was paid, refused or held for already, in another way; an order is paid once."""
+
+    reason = "PAYMENT_EXISTS"
+
+
+class HoldCaptured(FailedPrecondition):
+    """The money was taken already; what was taken is given back with POST /orders/{order_id}:refund."""
+
+    reason = "HOLD_CAPTURED"
+
+
+class HoldReleased(FailedPrecondition):
+    """The money was given back already."""
+
+    reason = "HOLD_RELEASED"
+
+
+class CaptureTooLarge(InvalidArgument):
+    """This is more than is held for the order."""
+
+    reason = "CAPTURE_TOO_LARGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the settings say; money in minor units."""
+
+    max_deposit: int = 1_000_000_000_000
+    max_balance: int = 1_000_000_000_000_000
+    """Far enough below 2^63 that no sum overflows."""
+    hold_lifetime: timedelta = timedelta(days=7)
+
+
 @dataclass(frozen=True, slots=True)
 class ChargeRequest:
-    """An order that asks for its money."""
+    """An order asks for its money: to be taken, or only to be held."""
 
     user_id: str
     order_id: str
     amount: int
     currency: str
-    traceparent: str = ""
+    manual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Funds:
-    """What an account can spend, in minor units."""
-
-    available: int
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What was decided about an order: SUCCEEDED, or FAILED with a reason."""
-
-    request: ChargeRequest
-    status: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of the ledger: `amount` minor units came to (or, below zero, left) an account."""
+class HoldRequest:
+    """An admin asks for money to be held for an order; an empty currency is the account's."""
 
     user_id: str
-    transaction_id: str
-    account: str
+    order_id: str
+    amount: int
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRequest:
+    """An order asks for the money that is held for it; `amount` 0 means all of it."""
+
+    user_id: str
+    order_id: str
+    amount: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """What is held for an order is to be available again, for a reason: EXPIRED or RELEASED."""
+
+    user_id: str
+    order_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReversalRequest:
+    """A canceled order asks for all that was held or taken for it, and that nothing ever will be."""
+
+    user_id: str
+    order_id: str
     amount: int
     currency: str
 
 
-def decide(requests: Iterable[ChargeRequest], funds: Mapping[str, Funds]) -> list[Charge]:
-    """Decides about orders in their order: each is paid in full from what those before it left, or not at all.
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """A part of what was taken for an order is to be given back."""
 
-    `funds` are the accounts by user; a user without one can't pay.
-    """
-    left = {user_id: account.available for user_id, account in funds.items()}
-    charges = []
-    for request in requests:
-        account = funds.get(request.user_id)
-        if account is None:
-            charges.append(Charge(request, FAILED, NO_ACCOUNT))
-        elif account.currency != request.currency:
-            charges.append(Charge(request, FAILED, CURRENCY_MISMATCH))
-        elif left[request.user_id] < request.amount:
-            charges.append(Charge(request, FAILED, INSUFFICIENT_FUNDS))
-        else:
-            left[request.user_id] -= request.amount
-            charges.append(Charge(request, SUCCEEDED))
-    return charges
+    user_id: str
+    order_id: str
+    refund_id: str
+    amount: int
 
 
-def charge_entries(charges: Iterable[Charge]) -> list[Entry]:
-    """Books what was taken: from the user to the revenue. The transaction is named by the order."""
-    return [
-        entry
-        for charge in charges
-        if charge.status == SUCCEEDED
-        for entry in _transfer(
-            charge.request.user_id,
-            charge.request.order_id,
-            USER,
-            REVENUE,
-            charge.request.amount,
-            charge.request.currency,
-        )
-    ]
+Request = ChargeRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReversalRequest | RefundRequest
 
 
-def deposit_entries(user_id: str, transaction_id: str, amount: int, currency: str) -> list[Entry]:
-    """Books money that came in: from the funding to the user."""
-    return _transfer(user_id, transaction_id, FUNDING, USER, amount, currency)
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What was decided about an order, and what became of it. Amounts are in minor units."""
+
+    user_id: str
+    order_id: str
+    status: str
+    reason: str
+    amount: int
+    currency: str
+    captured: int
+    refunded: int
+    requested_by: str
+    expires_at: datetime | None
+    """When a hold is released unless it is captured; None for what never was a hold."""
+    created_at: datetime
+    updated_at: datetime
 
 
-def _transfer(
-    user_id: str, transaction_id: str, source: str, destination: str, amount: int, currency: str
-) -> list[Entry]:
-    return [
-        Entry(user_id, transaction_id, source, -amount, currency),
-        Entry(user_id, transaction_id, destination, amount, currency),
-    ]
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """What was decided about a refund: SUCCEEDED or FAILED."""
+
+    user_id: str
+    order_id: str
+    refund_id: str
+    amount: int
+    status: str
+    refunded: int
+    """By all refunds of the order together, after this one."""
+    created_at: datetime

@@ -2,31 +2,120 @@
 
 from datetime import datetime
 
-from gozon.orders.v1.events_pb2 import OrderCreated
-from gozon.payments.v1.events_pb2 import PaymentFailed, PaymentSucceeded
+from google.protobuf.message import Message
+
+from gozon.orders.v1.events_pb2 import CaptureRequested, OrderCreated, RefundRequested, ReversalRequested
+from gozon.orders.v1.orders_pb2 import Order
+from gozon.payments.v1.events_pb2 import (
+    PaymentAuthorized,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentReleased,
+    PaymentReversed,
+    PaymentSucceeded,
+    RefundFailed,
+)
 from kit.events import Event
 from kit.ids import new_id
-from services.payments.domain import SUCCEEDED, Charge, ChargeRequest
-from services.topology import PAYMENT_FAILED, PAYMENT_SUCCEEDED
+from services import topology
+from services.payments.domain import (
+    AUTHORIZED,
+    CAPTURED,
+    FAILED,
+    RELEASED,
+    SUCCEEDED,
+    CaptureRequest,
+    ChargeRequest,
+    Payment,
+    Refund,
+    RefundRequest,
+    Request,
+    ReversalRequest,
+)
 
 
-def charge_request(message: Event) -> ChargeRequest:
-    """Reads the event `orders.created`. Errors: DecodeError or ValueError for a message that is not one."""
-    event = OrderCreated.FromString(message.payload)
-    if event.total_price <= 0 or not event.order_id or not event.user_id:
-        raise ValueError("an order without an id, an owner or a price")
-    return ChargeRequest(event.user_id, event.order_id, event.total_price, event.currency, message.traceparent)
+def request_of(message: Event) -> Request:
+    """Reads an event of Orders. Errors: DecodeError or ValueError for a message that asks for nothing."""
+    match message.subject:
+        case topology.ORDER_CREATED:
+            created = OrderCreated.FromString(message.payload)
+            manual = created.capture == Order.MANUAL
+            request: Request = ChargeRequest(
+                created.user_id, created.order_id, _positive(created.total_price), created.currency, manual
+            )
+        case topology.CAPTURE_REQUESTED:
+            capture = CaptureRequested.FromString(message.payload)
+            request = CaptureRequest(capture.user_id, capture.order_id)
+        case topology.REVERSAL_REQUESTED:
+            reversal = ReversalRequested.FromString(message.payload)
+            request = ReversalRequest(
+                reversal.user_id, reversal.order_id, _positive(reversal.total_price), reversal.currency
+            )
+        case topology.REFUND_REQUESTED:
+            refund = RefundRequested.FromString(message.payload)
+            request = RefundRequest(refund.user_id, refund.order_id, refund.refund_id, _positive(refund.amount))
+        case _:
+            raise ValueError(f"{message.subject} asks for nothing")
+    if not request.order_id or not request.user_id:
+        raise ValueError("no order, or nobody's")
+    return request
 
 
-def charge_decided(charge: Charge, at: datetime) -> Event:
-    """Tells that an order is paid, or that it can't be."""
-    request = charge.request
-    if charge.status == SUCCEEDED:
+def answer(request: Request, outcome: Payment | Refund, at: datetime, traceparent: str) -> Event:
+    """Tells what came of a request."""
+    if isinstance(outcome, Refund):
+        return _refund_decided(outcome, traceparent)
+    if isinstance(request, ReversalRequest):
+        return _reversed(outcome, at, traceparent)
+    return payment_is(outcome, at, traceparent)
+
+
+def payment_is(payment: Payment, at: datetime, traceparent: str) -> Event:
+    """Tells where a payment stands."""
+    order_id, user_id, currency = payment.order_id, payment.user_id, payment.currency
+    if payment.status == CAPTURED:
         succeeded = PaymentSucceeded(
-            order_id=request.order_id, user_id=request.user_id, amount=request.amount, currency=request.currency
+            order_id=order_id, user_id=user_id, amount=payment.captured, currency=currency, paid_at=at
         )
-        succeeded.paid_at.FromDatetime(at)
-        return Event(new_id(), PAYMENT_SUCCEEDED, succeeded.SerializeToString(), request.traceparent)
-    failed = PaymentFailed(order_id=request.order_id, user_id=request.user_id, reason=charge.reason)
-    failed.failed_at.FromDatetime(at)
-    return Event(new_id(), PAYMENT_FAILED, failed.SerializeToString(), request.traceparent)
+        return _event(topology.PAYMENT_SUCCEEDED, succeeded, traceparent)
+    if payment.status == FAILED:
+        failed = PaymentFailed(order_id=order_id, user_id=user_id, reason=payment.reason, failed_at=at)
+        return _event(topology.PAYMENT_FAILED, failed, traceparent)
+    if payment.status == AUTHORIZED:
+        authorized = PaymentAuthorized(
+            order_id=order_id, user_id=user_id, amount=payment.amount, currency=currency, expires_at=payment.expires_at
+        )
+        return _event(topology.PAYMENT_AUTHORIZED, authorized, traceparent)
+    if payment.status == RELEASED:
+        released = PaymentReleased(order_id=order_id, user_id=user_id, reason=payment.reason, released_at=at)
+        return _event(topology.PAYMENT_RELEASED, released, traceparent)
+    return _reversed(payment, at, traceparent)
+
+
+def _positive(amount: int) -> int:
+    if amount <= 0:
+        raise ValueError("no amount")
+    return amount
+
+
+def _reversed(payment: Payment, at: datetime, traceparent: str) -> Event:
+    event = PaymentReversed(
+        order_id=payment.order_id,
+        user_id=payment.user_id,
+        paid=payment.captured,
+        refunded=payment.refunded,
+        reversed_at=at,
+    )
+    return _event(topology.PAYMENT_REVERSED, event, traceparent)
+
+
+def _refund_decided(refund: Refund, traceparent: str) -> Event:
+    ids = {"refund_id": refund.refund_id, "order_id": refund.order_id, "user_id": refund.user_id}
+    if refund.status == SUCCEEDED:
+        refunded = PaymentRefunded(**ids, amount=refund.amount, refunded=refund.refunded, refunded_at=refund.created_at)
+        return _event(topology.PAYMENT_REFUNDED, refunded, traceparent)
+    return _event(topology.REFUND_FAILED, RefundFailed(**ids, failed_at=refund.created_at), traceparent)
+
+
+def _event(subject: str, message: Message, traceparent: str) -> Event:
+    return Event(new_id(), subject, message.SerializeToString(), traceparent)

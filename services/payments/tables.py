@@ -1,6 +1,18 @@
 """Tables of Payments."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, MetaData, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 
 from kit import schema
 
@@ -13,15 +25,18 @@ accounts = Table(
     Column("currency", Text, nullable=False),
     Column("balance", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
+    # Of the last of its transactions.
+    Column("number", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("held >= 0", name="accounts_held_not_negative"),
     CheckConstraint("balance >= held", name="accounts_available_not_negative"),
 )
 
-# What was decided about an order, once and for all: the primary key is what makes a second charge impossible.
-charges = Table(
-    "charges",
+# What was decided about an order, and what became of it: the primary key is what makes a second payment impossible.
+payments = Table(
+    "payments",
     metadata,
     Column("user_id", Uuid, primary_key=True),
     Column("order_id", Uuid, primary_key=True),
@@ -29,26 +44,69 @@ charges = Table(
     Column("reason", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
+    Column("captured", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    # ORDERS, or ADMIN for a hold that an admin made, of which Orders need not know.
+    Column("requested_by", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
-    CheckConstraint("amount > 0", name="charges_amount_positive"),
-    CheckConstraint("status IN ('SUCCEEDED', 'FAILED')", name="charges_status_known"),
-    CheckConstraint("(status = 'FAILED') = (reason <> '')", name="charges_failed_with_reason"),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("amount > 0", name="payments_amount_positive"),
+    CheckConstraint("0 <= refunded AND refunded <= captured AND captured <= amount", name="payments_amounts_agree"),
+    CheckConstraint(
+        "status IN ('FAILED', 'AUTHORIZED', 'CAPTURED', 'RELEASED', 'REVERSED')", name="payments_status_known"
+    ),
+    CheckConstraint("(status IN ('FAILED', 'RELEASED')) = (reason <> '')", name="payments_ended_with_reason"),
+    CheckConstraint("(status = 'CAPTURED') <= (captured > 0)", name="payments_captured_something"),
+    CheckConstraint("status <> 'REVERSED' OR refunded = captured", name="payments_reversed_wholly"),
+    CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
+    # For the sweeper that releases what is held for too long.
+    Index("payments_held", "expires_at", postgresql_where=text("status = 'AUTHORIZED'")),
 )
 
-# The ledger: the entries of a transaction sum to zero. A charge's transaction id is its order's id. The accounts
-# "funding" and "revenue" belong to the system and have no row in accounts that everybody would fight over: their
-# balance is the sum of their entries.
+# What was decided about each refund.
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("order_id", Uuid, primary_key=True),
+    Column("refund_id", Uuid, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("amount > 0", name="refunds_amount_positive"),
+    CheckConstraint("status IN ('SUCCEEDED', 'FAILED')", name="refunds_status_known"),
+)
+
+# The ledger: a chain of transactions for each account, numbered without a gap, each with the hash of the one before it
+# in its own. Triggers (migration 0003) refuse UPDATE, DELETE and TRUNCATE, and entries that do not sum to zero.
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("order_id", Uuid),
+    Column("currency", Text, nullable=False),
+    # The account's, after it.
+    Column("balance", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    CheckConstraint(
+        "kind IN ('DEPOSIT', 'CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND')", name="transactions_kind_known"
+    ),
+)
 entries = Table(
     "entries",
     metadata,
     Column("user_id", Uuid, primary_key=True),
-    Column("transaction_id", Uuid, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
     Column("account", Text, primary_key=True),
     Column("amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("amount <> 0", name="entries_amount_not_zero"),
-    CheckConstraint("account IN ('user', 'funding', 'revenue')", name="entries_account_known"),
+    CheckConstraint("account IN ('available', 'held', 'funding', 'revenue', 'payouts')", name="entries_account_known"),
 )
 
 inbox = schema.inbox(metadata)

@@ -1,30 +1,25 @@
 """schemathesis against the running edge: what fits edge/openapi.yaml is answered as it says, and nothing else is."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-from stack.home import ADMIN_EMAIL
-from tests.support import Edge, RunningStack
+from tests.support import RunningStack, User
 from tools import openapi
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SECONDS = 240
 
 
-async def test_no_answer_contradicts_the_document(edge: Edge, stack: RunningStack, tmp_path: Path) -> None:
+async def test_no_answer_contradicts_the_document(stack: RunningStack, admin: User, tmp_path: Path) -> None:
     """As an administrator, who gets furthest. What is not checked, and why, is in schemathesis.toml."""
-    password = json.loads((stack.home / "secrets.json").read_text())["admin"]
-    form = {"grant_type": "password", "username": ADMIN_EMAIL, "password": password}
-    token = (await edge.rest.post("/token", data=form)).json()["access_token"]
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         f"--config-file={CONFIG}",
         "run",
         str(openapi.RESULT),
         f"--url={stack.edge_url}",
-        f"--header=Authorization: Bearer {token}",
+        f"--header=Authorization: Bearer {admin.token}",
         "--max-examples=8",
         # The same requests each time: a test is not the place to look for new ones.
         "--seed=1",

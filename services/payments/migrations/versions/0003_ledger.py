@@ -1,0 +1,165 @@
+"""payments instead of charges; refunds; the ledger: transactions in a chain per account, entries that never change"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+# What was booked so far, numbered per account, with the balance after it; nothing was ever held.
+_NUMBERED = """
+    CREATE TEMPORARY TABLE numbered ON COMMIT DROP AS
+    SELECT user_id, transaction_id, currency, created_at, amount,
+           CASE WHEN amount > 0 THEN 'DEPOSIT' ELSE 'CHARGE' END AS kind,
+           row_number() OVER chain AS number, sum(amount) OVER chain AS balance
+    FROM booked_entries WHERE account = 'user'
+    WINDOW chain AS (PARTITION BY user_id ORDER BY created_at, transaction_id)
+"""
+# Each hash is over the one before it and the text that services/payments/ledger.py makes.
+_CHAIN = """
+    DO $$
+    DECLARE
+        booked numbered;
+        previous bytea;
+        moved text;
+    BEGIN
+        FOR booked IN SELECT * FROM numbered ORDER BY user_id, number LOOP
+            IF booked.number = 1 THEN
+                previous := '';
+            END IF;
+            moved := 'available:' || booked.amount || ','
+                || CASE booked.kind WHEN 'DEPOSIT' THEN 'funding' ELSE 'revenue' END || ':' || -booked.amount;
+            previous := sha256(previous || convert_to(concat_ws('|', booked.user_id, booked.number, booked.kind,
+                CASE booked.kind WHEN 'CHARGE' THEN booked.transaction_id::text ELSE '' END, booked.currency, moved,
+                booked.balance, 0, (extract(epoch FROM booked.created_at) * 1000000)::bigint), 'UTF8'));
+            INSERT INTO transactions (user_id, number, kind, order_id, currency, balance, held, created_at, hash)
+            VALUES (booked.user_id, booked.number, booked.kind,
+                    CASE booked.kind WHEN 'CHARGE' THEN booked.transaction_id END,
+                    booked.currency, booked.balance, 0, booked.created_at, previous);
+        END LOOP;
+    END $$
+"""
+_REFUSE_CHANGES = """
+    CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'the ledger never changes: % of %', TG_OP, TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+    END $$
+"""
+_REFUSE_IMBALANCE = """
+    CREATE FUNCTION refuse_imbalance() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM new_entries GROUP BY user_id, number HAVING sum(amount) <> 0) THEN
+            RAISE EXCEPTION 'the entries of a transaction do not sum to zero' USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN NULL;
+    END $$
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "payments",
+        sa.Column("user_id", sa.Uuid, primary_key=True),
+        sa.Column("order_id", sa.Uuid, primary_key=True),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("amount", sa.BigInteger, nullable=False),
+        sa.Column("currency", sa.Text, nullable=False),
+        sa.Column("captured", sa.BigInteger, nullable=False),
+        sa.Column("refunded", sa.BigInteger, nullable=False),
+        sa.Column("requested_by", sa.Text, nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True)),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount > 0", name="payments_amount_positive"),
+        sa.CheckConstraint(
+            "0 <= refunded AND refunded <= captured AND captured <= amount", name="payments_amounts_agree"
+        ),
+        sa.CheckConstraint(
+            "status IN ('FAILED', 'AUTHORIZED', 'CAPTURED', 'RELEASED', 'REVERSED')", name="payments_status_known"
+        ),
+        sa.CheckConstraint("(status IN ('FAILED', 'RELEASED')) = (reason <> '')", name="payments_ended_with_reason"),
+        sa.CheckConstraint("(status = 'CAPTURED') <= (captured > 0)", name="payments_captured_something"),
+        sa.CheckConstraint("status <> 'REVERSED' OR refunded = captured", name="payments_reversed_wholly"),
+        sa.CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
+    )
+    op.create_index("payments_held", "payments", ["expires_at"], postgresql_where=sa.text("status = 'AUTHORIZED'"))
+    op.execute("""
+        INSERT INTO payments
+        SELECT user_id, order_id, CASE status WHEN 'SUCCEEDED' THEN 'CAPTURED' ELSE 'FAILED' END, reason, amount,
+               currency, CASE status WHEN 'SUCCEEDED' THEN amount ELSE 0 END, 0, 'ORDERS', NULL, created_at, created_at
+        FROM charges
+    """)
+    op.drop_table("charges")
+    op.create_table(
+        "refunds",
+        sa.Column("user_id", sa.Uuid, primary_key=True),
+        sa.Column("order_id", sa.Uuid, primary_key=True),
+        sa.Column("refund_id", sa.Uuid, primary_key=True),
+        sa.Column("amount", sa.BigInteger, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("refunded", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("amount > 0", name="refunds_amount_positive"),
+        sa.CheckConstraint("status IN ('SUCCEEDED', 'FAILED')", name="refunds_status_known"),
+    )
+
+    op.rename_table("entries", "booked_entries")
+    op.execute("ALTER INDEX entries_pkey RENAME TO booked_entries_pkey")
+    op.create_table(
+        "transactions",
+        sa.Column("user_id", sa.Uuid, primary_key=True),
+        sa.Column("number", sa.BigInteger, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("order_id", sa.Uuid),
+        sa.Column("currency", sa.Text, nullable=False),
+        sa.Column("balance", sa.BigInteger, nullable=False),
+        sa.Column("held", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.CheckConstraint(
+            "kind IN ('DEPOSIT', 'CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND')", name="transactions_kind_known"
+        ),
+    )
+    op.create_table(
+        "entries",
+        sa.Column("user_id", sa.Uuid, primary_key=True),
+        sa.Column("number", sa.BigInteger, primary_key=True),
+        sa.Column("account", sa.Text, primary_key=True),
+        sa.Column("amount", sa.BigInteger, nullable=False),
+        sa.CheckConstraint("amount <> 0", name="entries_amount_not_zero"),
+        sa.CheckConstraint(
+            "account IN ('available', 'held', 'funding', 'revenue', 'payouts')", name="entries_account_known"
+        ),
+    )
+    op.execute(_NUMBERED)
+    op.execute(_CHAIN)
+    op.execute("""
+        INSERT INTO entries
+        SELECT user_id, number, CASE account WHEN 'user' THEN 'available' ELSE account END, booked_entries.amount
+        FROM booked_entries JOIN numbered USING (user_id, transaction_id)
+    """)
+    op.drop_table("booked_entries")
+    op.add_column("accounts", sa.Column("number", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("accounts", sa.Column("hash", sa.LargeBinary, nullable=False, server_default=""))
+    op.execute("""
+        UPDATE accounts SET number = last.number, hash = last.hash
+        FROM (
+            SELECT DISTINCT ON (user_id) user_id, number, hash FROM transactions ORDER BY user_id, number DESC
+        ) AS last
+        WHERE accounts.user_id = last.user_id
+    """)
+    op.alter_column("accounts", "number", server_default=None)
+    op.alter_column("accounts", "hash", server_default=None)
+
+    op.execute(_REFUSE_CHANGES)
+    for table in ("transactions", "entries"):
+        op.execute(f"""
+            CREATE TRIGGER {table}_never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+        """)
+    op.execute(_REFUSE_IMBALANCE)
+    op.execute("""
+        CREATE TRIGGER entries_balance AFTER INSERT ON entries REFERENCING NEW TABLE AS new_entries
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_imbalance()
+    """)

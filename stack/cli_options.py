@@ -1,0 +1,28 @@
+"""What the commands of `gozon` have in common."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stack.home import Home, HomeError, Stack
+
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        "--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default="the checkout's .gozon"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
+
+
+def running(home: Home) -> Stack:
+    """Returns the stack that runs in a home folder. Errors: HomeError when none does."""
+    if not home.is_supervised():
+        raise HomeError(f"nothing runs in {home.path}: {home.command('up')} first")
+    return Stack.load(home)
+
+
+def place(home: Path) -> Home:
+    """Returns the home folder that --home names."""
+    return Home(home.expanduser().absolute())
