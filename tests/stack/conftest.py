@@ -12,6 +12,8 @@ import pytest
 from tests import support
 from tests.support import gozon
 
+MAX_DEPOSIT = 5_000_000
+
 
 @dataclass(frozen=True)
 class OwnStack:
@@ -29,8 +31,10 @@ class OwnStack:
         return found
 
     def up(self) -> None:
-        """Starts it on free ports; fails the test when it does not come up."""
-        result = self.gozon("up", "--free-ports", "--rate-limit-scale", "100")
+        """Starts it on free ports with a setting of its own; fails the test when it does not come up."""
+        result = self.gozon(
+            "up", "--free-ports", "--rate-limit-scale", "100", "--setting", f"payments.max_deposit={MAX_DEPOSIT}"
+        )
         assert result.returncode == 0, result.stdout + result.stderr
 
     def process(self, name: str) -> dict[str, Any]:
