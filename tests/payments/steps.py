@@ -84,6 +84,11 @@ def order_of(order: Event) -> str:
     return _created(order).order_id
 
 
+def owner_of(order: Event) -> str:
+    """The owner of an order that asks for money."""
+    return _created(order).user_id
+
+
 async def deposit(
     service: PaymentService, user_id: str, amount: int, *, key: str = "", currency: str = ""
 ) -> Deposited:
