@@ -196,6 +196,8 @@ class OrderService:
             step = self._step(stored, update.status) or (DESCRIBE if description is not None else None)
             if step is None:
                 return order
+            if step == DESCRIBE:
+                domain.require_room(int(order.etag))
             asks = domain.require(step, Order.Status.Name(order.status)) in WAITING and step != DESCRIBE
             change = Change(
                 step,
@@ -228,7 +230,7 @@ class OrderService:
     async def refund_order(self, request: RefundOrderRequest, caller: Identity, key: idempotency.Key) -> Answered:
         """Gives back a part of what was paid; waits 2 seconds until Payments has done that.
 
-        Errors: OrderNotFound, TransitionNotAllowed, RefundTooLarge, IdempotencyKeyReused.
+        Errors: OrderNotFound, TransitionNotAllowed, RefundTooLarge, TooManyChanges, IdempotencyKeyReused.
         """
         accepted = await self._request_refund(request, caller, key)
         if accepted.replayed:
@@ -252,6 +254,7 @@ class OrderService:
                 return Answered(Order.FromString(first), replayed=True)
             order = (await self._lock(tx, request.order_id, caller)).order
             domain.require(REFUND, Order.Status.Name(order.status))
+            domain.require_room(int(order.etag))
             under_way = await repository.refunds_under_way(tx, order)
             domain.require_refundable(request.amount, order.paid_price, order.refunded_price, under_way)
             refund = Refund(new_id(), order.id, order.user_id, request.amount)
