@@ -22,7 +22,7 @@ from stack import logs as logs_module
 from stack.cli_options import HomeOption, JsonOption
 from stack.cli_options import place as _place
 from stack.cli_options import running as _running
-from stack.config import SERVICES, SETTINGS, ConfigError, LogLevel, Options, parse_pairs
+from stack.config import FREE_PORTS, SERVICES, SETTINGS, ConfigError, LogLevel, Options, parse_pairs, parse_range
 from stack.home import DEFAULT_HOME, Home, HomeError, Stack
 
 app = typer.Typer(
@@ -65,6 +65,13 @@ def up(
         ),
     ] = None,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports for those not given.")] = False,
+    free_range: Annotated[
+        str,
+        typer.Option(
+            envvar="GOZON_FREE_RANGE",
+            help="Ports to choose from; with ranges of their own, stacks that start at the same time can't collide.",
+        ),
+    ] = f"{FREE_PORTS[0]}-{FREE_PORTS[-1]}",
     instances: Annotated[
         list[str] | None, typer.Option(help="Processes of a service, such as `orders=2,payments=2`.", show_default="1")
     ] = None,
@@ -94,6 +101,7 @@ def up(
     options = Options(
         ports,
         free_ports,
+        parse_range(free_range),
         parse_pairs(instances or [], "--instances"),
         rate_limit_scale,
         edge_concurrency,
@@ -193,10 +201,11 @@ def demo(
     url: Annotated[str | None, typer.Option(help="Address of another edge.", show_default="this stack's")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Registers a user, opens an account, puts money on it, and orders twice: one is paid, one is too dear.
+    """Registers a user, puts money on an account, and orders twice: one is paid, one is too dear. Then the paid one is
+    canceled, its money comes back, and the statement shows it.
 
     Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
-    0 only when the first order is PAID and the second CANCELED for INSUFFICIENT_FUNDS.
+    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, and the money is back.
     """
     from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
 

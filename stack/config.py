@@ -71,6 +71,8 @@ class Options:
 
     ports: dict[str, int] = field(default_factory=dict)
     free_ports: bool = False
+    # Where those are looked for.
+    free_range: range = FREE_PORTS
     instances: dict[str, int] = field(default_factory=dict)
     rate_limit_scale: int | None = None
     edge_concurrency: int | None = None
@@ -95,6 +97,14 @@ def parse_pairs(texts: Iterable[str], what: str) -> dict[str, int]:
             raise ConfigError(f"{what} {pair.strip()!r}: write it as name=number, for example {name.strip() or 'x'}=2")
         pairs[name.strip()] = int(number)
     return pairs
+
+
+def parse_range(text: str) -> range:
+    """Reads `first-last`, port numbers. Raises ConfigError for anything else."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
+        raise ConfigError(f"a range of ports is written as first-last, for example 20000-31999, and not {text!r}")
+    return range(int(first), int(last) + 1)
 
 
 def choose(options: Options, previous: Config | None) -> Config:
@@ -156,7 +166,7 @@ def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapp
             raise ConfigError(f"port {name}: 1 to 65535, not {port}")
     ports = {name: options.ports.get(name) or previous.get(name) or port for name, port in defaults.items()}
     if options.free_ports:
-        _take_free_ports(ports, keep=set(options.ports), previous=previous)
+        _take_free_ports(ports, options.free_range, keep=set(options.ports), previous=previous)
     names: dict[int, str] = {}
     for name, port in ports.items():
         if port in names:
@@ -165,12 +175,12 @@ def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapp
     return ports
 
 
-def _take_free_ports(ports: dict[str, int], keep: set[str], previous: Mapping[str, int]) -> None:
+def _take_free_ports(ports: dict[str, int], among: range, keep: set[str], previous: Mapping[str, int]) -> None:
     """Gives every port a free number, unless it was asked for, or chosen last time and still is free."""
     taken = {ports[name] for name in keep}
     for name in ports.keys() - keep:
         if not (name in previous and previous[name] not in taken and port_is_free(previous[name])):
             # At random, so that stacks which start at the same moment are unlikely to choose the same.
-            candidates = (random.choice(FREE_PORTS) for _ in range(10_000))
+            candidates = (random.choice(among) for _ in range(10_000))
             ports[name] = next(port for port in candidates if port not in taken and port_is_free(port))
         taken.add(ports[name])

@@ -75,7 +75,7 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("Data, logs, secrets", str(home.path))
     out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
     commands = {
-        home.command("demo"): "one order paid, one declined, as curl",
+        home.command("demo"): "orders paid, declined and canceled, as curl",
         home.command("check"): "proves that no money is lost or doubled",
         home.command("status"): "what runs",
         home.command("logs", "-f"): "what it says",
@@ -174,20 +174,15 @@ def key_table(found: list[Key]) -> None:
     out.print(table)
 
 
-def dead_letter_table(found: list[DeadLetter]) -> None:
-    """Shows dead letters."""
+def dead_letter_list(found: list[DeadLetter]) -> None:
+    """Shows dead letters, two lines each: a table would cut the ids or the errors."""
     if not found:
         out.print("There are no dead letters.")
-        return
-    table = Table("consumer", title="Dead letters", title_justify="left")
-    table.add_column("event id", no_wrap=True, overflow="fold")
-    for column in ("subject", "died (UTC)", "reason", "deliveries"):
-        table.add_column(column, overflow="fold")
     for letter in found:
-        died_at = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
-        cells = (letter.consumer, letter.event_id, letter.subject, died_at, letter.reason, str(letter.deliveries))
-        table.add_row(*map(escape, cells))
-    out.print(table)
+        where = f"{letter.subject} at {letter.consumer}"
+        died = f"died {letter.died_at:%Y-%m-%d %H:%M:%S} UTC after {letter.deliveries} deliveries"
+        out.print(f"{letter.event_id}  {where}, {died}", markup=False, soft_wrap=True)
+        out.print(f"  {letter.reason}", markup=False, soft_wrap=True, style="red")
 
 
 def doctor_table(findings: list[Finding]) -> None:

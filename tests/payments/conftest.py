@@ -3,11 +3,10 @@
 import pytest
 
 from kit.db import Database
-from kit.outbox import Outbox
 from services.payments.service import PaymentService
-from tests.support import disconnected_bus
+from tests.payments.steps import service_on
 
 
 @pytest.fixture
 def service(payments_db: Database) -> PaymentService:
-    return PaymentService(payments_db, Outbox(payments_db, disconnected_bus()))
+    return service_on(payments_db)

@@ -21,7 +21,7 @@ LOAD = (
        SELECT user_id, order_id, account, CASE account WHEN 'user' THEN -10 ELSE 10 END, 'RUB', now()
        FROM charges, unnest(ARRAY['user', 'revenue']) AS account""",
     """INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)""",
-    """INSERT INTO outbox SELECT uuidv7(), 's', '', '' FROM generate_series(1, :rows)""",
+    """INSERT INTO outbox SELECT uuidv7(), 's', '', '', now() - interval '1 minute' FROM generate_series(1, :rows)""",
     """INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts""",
     """ANALYZE""",
 )
@@ -74,7 +74,7 @@ async def test_the_statements_of_single_calls_walk_through_no_table(loaded: Data
         idempotency._CLAIM: {**key, "request_hash": b""},
         idempotency._FIRST: key,
         idempotency._ANSWER: {**key, "response": b""},
-        outbox._LEFT_BEHIND: {"before": user_id, "limit": 500},
+        outbox._LEFT_BEHIND: {"age": 5.0, "limit": 500},
     }
     for statement, parameters in statements.items():
         assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text

@@ -2,46 +2,45 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
-from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from google.protobuf.message import DecodeError, Message
 
-from gozon.orders.v1.events_pb2 import OrderCreated
+from gozon.orders.v1.events_pb2 import CaptureRequested, OrderCreated, RefundRequested, ReversalRequested
 from gozon.payments.v1.events_pb2 import PaymentSucceeded
 from kit.db import Database
 from kit.errors import IdempotencyKeyReused
 from kit.events import Event
 from kit.ids import new_id
-from kit.outbox import Outbox
+from services import topology
 from services.payments.domain import (
-    MAX_BALANCE,
     AccountExists,
     AccountNotFound,
     BalanceLimit,
-    ChargeRequest,
     CurrencyMismatch,
-    Funds,
-    decide,
+    DepositLimit,
+    HoldNotFound,
+    Limits,
 )
 from services.payments.service import PaymentService
 from services.payments.tables import metadata
+from tests.payments.audit import assert_books_are_right
 from tests.payments.steps import (
     account_with,
     answers,
     asked_again,
-    assert_books_are_right,
     balance_of,
+    capture_of,
     deposit,
     order_created,
     order_of,
     outcomes,
+    refund_of,
+    reversal_of,
+    service_on,
 )
-from tests.support import count, disconnected_bus, fingerprint, outbox_of
+from tests.support import count, fingerprint, outbox_of
 
 PLUMBING = ("inbox", "outbox")
 
@@ -108,11 +107,15 @@ async def test_a_deposit_that_is_refused_leaves_nothing_and_its_key_free(
     assert (await deposit(service, user_id, 10, key="k")).account.balance == 10
 
 
-async def test_a_balance_has_a_limit(service: PaymentService, payments_db: Database) -> None:
-    user_id = await account_with(service, MAX_BALANCE - 1)
-    with pytest.raises(BalanceLimit):
-        await deposit(service, user_id, 2)
-    assert (await deposit(service, user_id, 1)).account.balance == MAX_BALANCE
+async def test_deposits_and_balances_have_the_limits_of_the_settings(payments_db: Database) -> None:
+    service = service_on(payments_db, Limits(max_deposit=700, max_balance=1000))
+    user_id = await account_with(service, 700)
+    for amount, refusal in ((701, DepositLimit), (301, BalanceLimit)):
+        with pytest.raises(refusal):
+            await deposit(service, user_id, amount, key="k")
+    assert (await deposit(service, user_id, 300, key="k")).account.balance == 1000
+    # What was answered before the limits is answered again.
+    assert (await deposit(service, user_id, 300, key="k")).replayed
     await assert_books_are_right(payments_db)
 
 
@@ -121,7 +124,7 @@ async def test_an_order_is_paid_once_and_the_answer_carries_its_trace(
 ) -> None:
     user_id = await account_with(service, 1000)
     asked = order_created(user_id, 400)
-    await service.charge([asked])
+    await service.answer_orders([asked])
     assert await balance_of(service, user_id) == 600
     [told] = await outbox_of(payments_db)
     succeeded = PaymentSucceeded.FromString(told.payload)
@@ -140,7 +143,7 @@ async def test_orders_that_cannot_be_paid_take_nothing_and_say_why(
         order_created(user_id, 1, currency="EUR"),
         order_created(user_id, 100),
     ]
-    await service.charge(asked)
+    await service.answer_orders(asked)
     reasons = ["INSUFFICIENT_FUNDS", "NO_ACCOUNT", "CURRENCY_MISMATCH", "SUCCEEDED"]
     assert await answers(payments_db) == [(order_of(m), reason) for m, reason in zip(asked, reasons, strict=True)]
     assert await balance_of(service, user_id) == 0
@@ -152,7 +155,7 @@ async def test_orders_of_one_account_in_one_batch_are_decided_in_order(
 ) -> None:
     user_id = await account_with(service, 100)
     asked = [order_created(user_id, amount) for amount in (60, 50, 40, 1)]
-    await service.charge(asked)
+    await service.answer_orders(asked)
     assert [outcome for _, outcome in await answers(payments_db)] == [
         "SUCCEEDED",
         "INSUFFICIENT_FUNDS",
@@ -166,13 +169,13 @@ async def test_an_order_that_is_asked_for_again_gets_its_answer_again(
 ) -> None:
     user_id = await account_with(service, 100)
     asked = [order_created(user_id, 80), order_created(user_id, 80)]
-    await service.charge(asked)
+    await service.answer_orders(asked)
     first = await answers(payments_db)
-    await service.charge([asked_again(message) for message in asked])
+    await service.answer_orders([asked_again(message) for message in asked])
     assert sorted(await answers(payments_db)) == sorted(first * 2)
     # Money that came in later does not change what was decided.
     await deposit(service, user_id, 1000)
-    await service.charge([asked_again(asked[1])])
+    await service.answer_orders([asked_again(asked[1])])
     assert (await answers(payments_db))[-1] == (order_of(asked[1]), "INSUFFICIENT_FUNDS")
     assert await balance_of(service, user_id) == 1020
 
@@ -181,8 +184,8 @@ async def test_a_message_that_was_handled_is_not_even_answered_again(
     service: PaymentService, payments_db: Database
 ) -> None:
     asked = order_created(await account_with(service, 100), 80)
-    await service.charge([asked, asked])
-    await service.charge([asked])
+    await service.answer_orders([asked, asked])
+    await service.answer_orders([asked])
     assert await answers(payments_db) == [(order_of(asked), "SUCCEEDED")]
 
 
@@ -191,36 +194,55 @@ async def test_duplicates_reorderings_and_replays_change_nothing(
 ) -> None:
     dice = random.Random(7)
     users = [await account_with(service, dice.randrange(2000)) for _ in range(10)] + [new_id()]
-    asked = [
-        order_created(dice.choice(users), dice.randrange(1, 300), currency=dice.choice(["RUB", "RUB", "RUB", "EUR"]))
+    orders = [
+        order_created(
+            dice.choice(users),
+            dice.randrange(1, 300),
+            currency=dice.choice(["RUB", "RUB", "RUB", "EUR"]),
+            manual=dice.random() < 0.5,
+        )
         for _ in range(200)
     ]
-    for start in range(0, len(asked), 40):
-        await service.charge(asked[start : start + 40])
+    for start in range(0, len(orders), 40):
+        await service.answer_orders(orders[start : start + 40])
+    decided = dict(await answers(payments_db))
+    held = [order for order in orders if decided[order_of(order)] == "AUTHORIZED"]
+    paid = [order for order in orders if decided[order_of(order)] == "SUCCEEDED"]
+    captured, canceled = held[::3], dice.sample(orders, 60)
+    later = [
+        *(capture_of(order) for order in captured),
+        *(refund_of(order, dice.randrange(1, 200)) for order in dice.choices(captured + paid, k=30)),
+        *(reversal_of(order) for order in canceled),
+    ]
+    await service.answer_orders(later)
     before = await fingerprint(payments_db, metadata, without=PLUMBING)
-    told = dict(await answers(payments_db))
-    assert outcomes(list(told.items())).keys() == {"SUCCEEDED", "INSUFFICIENT_FUNDS", "NO_ACCOUNT", "CURRENCY_MISMATCH"}
+    told = await answers(payments_db)
+    assert outcomes(told).keys() == {
+        *("SUCCEEDED", "AUTHORIZED", "INSUFFICIENT_FUNDS", "NO_ACCOUNT", "CURRENCY_MISMATCH"),
+        *("REVERSED", "REFUNDED", "REFUND_FAILED"),
+    }
+    asked = orders + later
     for _ in range(3):
         everything = asked + [asked_again(message) for message in asked] + dice.sample(asked, 50)
         dice.shuffle(everything)
         while everything:
             size = dice.randrange(1, 80)
             batch, everything = everything[:size], everything[size:]
-            await service.charge(batch)
+            await service.answer_orders(batch)
     assert await fingerprint(payments_db, metadata, without=PLUMBING) == before
-    assert set(await answers(payments_db)) == set(told.items())
+    assert set(await answers(payments_db)) <= set(told)
     await assert_books_are_right(payments_db)
 
 
 async def test_of_200_orders_at_once_on_two_instances_an_account_pays_the_100_that_it_can(
     service: PaymentService, payments_db: Database
 ) -> None:
-    instances = [service, PaymentService(payments_db, Outbox(payments_db, disconnected_bus()))]
+    instances = [service, service_on(payments_db)]
     user_id = await account_with(service, 100 * 7)
     asked = [order_created(user_id, 7) for _ in range(200)]
     batches = [asked[start : start + 4] for start in range(0, 200, 4)]
     # Every batch comes to both instances, as when one was slow and JetStream gave up on it.
-    await asyncio.gather(*(instance.charge(batch) for batch in batches for instance in instances))
+    await asyncio.gather(*(instance.answer_orders(batch) for batch in batches for instance in instances))
     assert outcomes(await answers(payments_db)) == {"SUCCEEDED": 100, "INSUFFICIENT_FUNDS": 100}
     assert await balance_of(service, user_id) == 0
     await assert_books_are_right(payments_db)
@@ -233,9 +255,9 @@ async def test_asking_for_the_same_orders_in_new_messages_at_once_takes_their_mo
     asked = [order_created(user_id, 100) for user_id in users for _ in range(5)]
     dice = random.Random(7)
     batches = [[asked_again(message) for message in dice.sample(asked, len(asked))] for _ in range(10)]
-    await asyncio.gather(*(service.charge(batch) for batch in batches))
+    await asyncio.gather(*(service.answer_orders(batch) for batch in batches))
     assert [await balance_of(service, user_id) for user_id in users] == [500, 500, 500]
-    assert await count(payments_db, "charges") == 15
+    assert await count(payments_db, "payments") == 15
     await assert_books_are_right(payments_db)
 
 
@@ -246,85 +268,48 @@ async def test_crossing_batches_over_many_accounts_end_with_right_books(
     users = [await account_with(service, 500) for _ in range(8)]
     batches = [[order_created(dice.choice(users), dice.randrange(1, 40)) for _ in range(20)] for _ in range(30)]
     deposits = [deposit(service, dice.choice(users), dice.randrange(1, 100)) for _ in range(30)]
-    await asyncio.gather(*(service.charge(batch) for batch in batches), *deposits)
+    await asyncio.gather(*(service.answer_orders(batch) for batch in batches), *deposits)
     assert len(await answers(payments_db)) == 600
     await assert_books_are_right(payments_db)
 
 
+def order(**wrong: object) -> OrderCreated:
+    right: dict[str, object] = {"order_id": new_id(), "user_id": new_id(), "total_price": 5, "currency": "RUB"}
+    return OrderCreated(**(right | wrong))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
-    "payload",
+    ("subject", "message"),
     [
-        b"\xff\xff",
-        OrderCreated(order_id=new_id(), user_id=new_id(), total_price=0).SerializeToString(),
-        OrderCreated(order_id=new_id(), user_id=new_id(), total_price=-5).SerializeToString(),
-        OrderCreated(user_id=new_id(), total_price=5).SerializeToString(),
-        OrderCreated(order_id="nonsense", user_id=new_id(), total_price=5).SerializeToString(),
-        OrderCreated(order_id=new_id(), user_id="nonsense", total_price=5).SerializeToString(),
-        OrderCreated(order_id=new_id(), user_id=new_id(), total_price=2**63 - 1, currency="\0").SerializeToString(),
-        b"",
+        (topology.ORDER_CREATED, b"\xff\xff"),
+        (topology.ORDER_CREATED, b""),
+        (topology.ORDER_CREATED, order(total_price=0)),
+        (topology.ORDER_CREATED, order(total_price=-5)),
+        (topology.ORDER_CREATED, order(order_id="")),
+        (topology.ORDER_CREATED, order(order_id="nonsense")),
+        (topology.ORDER_CREATED, order(user_id="nonsense")),
+        (topology.ORDER_CREATED, order(total_price=2**63 - 1, currency="\0")),
+        (topology.CAPTURE_REQUESTED, CaptureRequested(order_id=new_id())),
+        (topology.CAPTURE_REQUESTED, CaptureRequested(order_id=new_id(), user_id=new_id())),
+        (topology.REVERSAL_REQUESTED, ReversalRequested(order_id=new_id(), user_id=new_id(), currency="RUB")),
+        (topology.REFUND_REQUESTED, RefundRequested(refund_id=new_id(), order_id=new_id(), user_id=new_id(), amount=5)),
+        (topology.ORDER_PAID, order()),
     ],
+    ids=["noise", "no price", "a negative price", "no order", "another order", "another user", "NUL", "nothing"],
 )
-async def test_a_message_that_is_no_order_fails_and_leaves_nothing(
-    payload: bytes, service: PaymentService, payments_db: Database
+async def test_a_message_that_asks_for_nothing_fails_and_leaves_nothing(
+    subject: str, message: bytes | Message, service: PaymentService, payments_db: Database
 ) -> None:
     good = order_created(await account_with(service, 100), 10)
-    with pytest.raises((DecodeError, ValueError, asyncpg.DataError)):
-        await service.charge([good, Event(new_id(), "orders.created", payload, "")])
-    assert [await count(payments_db, table) for table in ("inbox", "charges", "outbox")] == [0, 0, 0]
-    await service.charge([good])
+    payload = message if isinstance(message, bytes) else message.SerializeToString()
+    with pytest.raises((DecodeError, ValueError, asyncpg.DataError, HoldNotFound)):
+        await service.answer_orders([good, Event(new_id(), subject, payload, "")])
+    assert [await count(payments_db, table) for table in ("inbox", "payments", "outbox")] == [0, 0, 0]
+    await service.answer_orders([good])
     assert await answers(payments_db) == [(order_of(good), "SUCCEEDED")]
 
 
 async def test_a_message_without_a_valid_id_fails_instead_of_waiting_for_the_database(service: PaymentService) -> None:
     asked = order_created(await account_with(service, 100), 10)
     with pytest.raises(ValueError, match="UUID"):
-        await service.charge([Event("nonsense", asked.subject, asked.payload, "")])
-
-
-@dataclass
-class Model:
-    """What Payments must do, in a few lines of arithmetic."""
-
-    balances: dict[str, int]
-    decided: dict[str, str] = field(default_factory=dict)
-
-    def charge(self, requests: Sequence[ChargeRequest]) -> None:
-        fresh = {r.order_id: r for r in requests if r.order_id not in self.decided}
-        funds = {user_id: Funds(balance, "RUB") for user_id, balance in self.balances.items()}
-        for charge in decide(fresh.values(), funds):
-            self.decided[charge.request.order_id] = charge.reason or charge.status
-            if not charge.reason:
-                self.balances[charge.request.user_id] -= charge.request.amount
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("deposit"), st.integers(0, 2), st.integers(1, 50)),
-        # Orders by number, so that they are asked for more than once, in the same batch and in later ones.
-        st.tuples(st.just("charge"), st.lists(st.integers(0, 15), min_size=1, max_size=8), st.booleans()),
-    ),
-    max_size=12,
-)
-
-
-@given(steps=STEPS, amounts=st.lists(st.integers(1, 40), min_size=16, max_size=16))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_whatever_happens_the_database_agrees_with_a_simple_model(
-    service: PaymentService, payments_db: Database, steps: list[tuple[str, object, int]], amounts: list[int]
-) -> None:
-    users = [await account_with(service, 0), await account_with(service, 0), new_id()]
-    orders = [order_created(users[n % 3], amount) for n, amount in enumerate(amounts)]
-    model = Model({users[0]: 0, users[1]: 0})
-    for step in steps:
-        match step:
-            case ("deposit", int(who), amount) if who < 2:
-                await deposit(service, users[who], amount)
-                model.balances[users[who]] += amount
-            case ("charge", list(numbers), again):
-                batch = [asked_again(orders[n]) if again else orders[n] for n in numbers]
-                await service.charge(batch)
-                model.charge([ChargeRequest(users[n % 3], order_of(orders[n]), amounts[n], "RUB") for n in numbers])
-    assert {user_id: await balance_of(service, user_id) for user_id in users[:2]} == model.balances
-    mine = {order_of(order) for order in orders}
-    assert {order: told for order, told in await answers(payments_db) if order in mine} == model.decided
-    await assert_books_are_right(payments_db)
+        await service.answer_orders([Event("nonsense", asked.subject, asked.payload, "")])

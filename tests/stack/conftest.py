@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import support
 from tests.support import gozon
 
 MAX_DEPOSIT = 5_000_000
@@ -59,7 +59,7 @@ def new_home() -> Iterator[Callable[[], OwnStack]]:
     made = []
 
     def make() -> OwnStack:
-        made.append(OwnStack(Path(tempfile.mkdtemp(prefix="gozon-test-stack-")) / "home"))
+        made.append(OwnStack(support.new_home()))
         return made[-1]
 
     yield make
@@ -67,7 +67,6 @@ def new_home() -> Iterator[Callable[[], OwnStack]]:
         if own.home.exists():
             reset = own.gozon("reset", "--yes")
             assert reset.returncode == 0, reset.stdout + reset.stderr
-        own.home.parent.rmdir()
 
 
 @pytest.fixture(scope="package")

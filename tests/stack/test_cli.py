@@ -9,27 +9,24 @@ from tests.support import gozon
 
 
 def test_help_names_every_command() -> None:
-    commands = [
-        "up",
-        "down",
-        "status",
-        "logs",
-        "demo",
-        "check",
-        "statement",
-        "doctor",
-        "reset",
-        "migrate",
-        "admin",
-        "keys",
-    ]
+    commands = ["up", "down", "status", "logs", "demo", "check", "statement", "doctor", "reset", "migrate", "admin", "keys", "dlq"]
     text = gozon("--help").stdout
     assert [command for command in commands if command not in text] == []
 
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "check", "check --watch", "statement ann@x", "migrate", "admin grant ann@x", "admin revoke ann@x"],
+    [
+        "demo",
+        "check",
+        "check --watch",
+        "statement ann@x",
+        "migrate",
+        "admin grant ann@x",
+        "admin revoke ann@x",
+        "dlq list",
+        "dlq show x",
+    ],
 )
 def test_what_needs_a_stack_says_so(command: str, tmp_path: Path) -> None:
     result = gozon(*command.split(), "--home", str(tmp_path / "none"))

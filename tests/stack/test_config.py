@@ -18,6 +18,7 @@ from stack.config import (
     Options,
     choose,
     parse_pairs,
+    parse_range,
 )
 from stack.home import Home, Secrets, Stack
 from stack.processes import service_env
@@ -69,6 +70,17 @@ def test_free_ports_are_all_different_and_leave_given_ones_alone() -> None:
     assert config.ports["edge"] == 9000
     assert len(set(others)) == len(others)
     assert all(port in FREE_PORTS for port in others)
+
+
+def test_free_ports_are_chosen_where_one_says() -> None:
+    config = choose(Options(free_ports=True, free_range=parse_range("20100-20199")), None)
+    assert set(config.ports.values()) < set(range(20100, 20200))
+
+
+@pytest.mark.parametrize("text", ["", "20000", "20000-", "20100-20000", "0-9", "20000-65536", "a-b"])
+def test_a_range_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="first-last"):
+        parse_range(text)
 
 
 def test_free_ports_of_last_time_are_kept_while_they_are_free(taken_port: int) -> None:
