@@ -9,7 +9,21 @@ from tests.support import gozon
 
 
 def test_help_names_every_command() -> None:
-    commands = ["up", "down", "status", "logs", "demo", "check", "statement", "doctor", "reset", "migrate", "admin", "keys", "dlq"]
+    commands = [
+        "up",
+        "down",
+        "status",
+        "logs",
+        "demo",
+        "check",
+        "statement",
+        "doctor",
+        "reset",
+        "migrate",
+        "admin",
+        "keys",
+        "dlq",
+    ]
     text = gozon("--help").stdout
     assert [command for command in commands if command not in text] == []
 
