@@ -36,12 +36,12 @@ class Cache:
             retry=Retry(NoBackoff(), 0),
         )
         self._closed_until = 0.0
-        self._forget_later: dict[str, float] = {}
+        self._to_forget: dict[str, float] = {}
         self._forgetting: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """Returns the value, or None when there is none or the cache does not answer."""
-        if time.monotonic() < self._closed_until or key in self._forget_later:
+        if time.monotonic() < self._closed_until or key in self._to_forget:
             READS.labels("skipped").inc()
             return None
         try:
@@ -64,10 +64,13 @@ class Cache:
         By then whoever read the old value has stored it or never will. When the cache does not answer, it is told
         later, by this process; should that die too, old values live on for the rest of their time.
         """
-        if keys and not await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
-            self._forget_later.update(dict.fromkeys(keys, time.monotonic() + self._ttl))
-            if self._forgetting is None or self._forgetting.done():
-                self._forgetting = asyncio.create_task(self._forget_until_done())
+        if not keys:
+            return
+        deadline = time.monotonic() + self._ttl
+        self._to_forget.update(dict.fromkeys(keys, deadline))
+        await self._forget()
+        if self._to_forget and (self._forgetting is None or self._forgetting.done()):
+            self._forgetting = asyncio.create_task(self._forget_later())
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -86,16 +89,18 @@ class Cache:
             return False
         return True
 
-    async def _forget_until_done(self) -> None:
-        while self._forget_later:
-            await asyncio.sleep(FORGET_AGAIN_SECONDS)
-            now = time.monotonic()
+    async def _forget(self) -> None:
+        now = time.monotonic()
+        if now >= self._closed_until:
             # What was in the cache when it was to be forgotten has expired by its deadline.
-            self._forget_later = {key: deadline for key, deadline in self._forget_later.items() if deadline > now}
-            keys = list(self._forget_later)
+            keys = [key for key, deadline in self._to_forget.items() if deadline > now]
             if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
-                for key in keys:
-                    del self._forget_later[key]
+                self._to_forget = {key: at for key, at in self._to_forget.items() if at > now and key not in keys}
+
+    async def _forget_later(self) -> None:
+        while self._to_forget:
+            await asyncio.sleep(FORGET_AGAIN_SECONDS)
+            await self._forget()
 
     def _failed(self, error: Exception) -> None:
         self._closed_until = time.monotonic() + BREAKER_SECONDS

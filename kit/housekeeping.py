@@ -128,5 +128,7 @@ _CLEAN_KEYS = sql("""
 _OUTBOX_AGE = sql("""
     SELECT greatest(0, extract(epoch FROM now() - created_at))::float8 AS age FROM outbox ORDER BY id LIMIT 1
 """)
-_DEAD_LETTERS = sql("SELECT count(*) AS dead FROM (SELECT FROM dead_letters LIMIT :limit) AS some")
+_DEAD_LETTERS = sql("""
+    SELECT count(*) AS dead FROM (SELECT FROM dead_letters ORDER BY consumer, event_id LIMIT :limit) AS counted
+""")
 _INBOX_ROWS = sql("SELECT greatest(0, reltuples)::float8 AS estimate FROM pg_class WHERE oid = 'inbox'::regclass")

@@ -3,7 +3,6 @@
 Commands import what is slow to import (httpx, asyncpg) when they run, so that `gozon --help` answers at once.
 """
 
-import asyncio
 import json
 import os
 import shutil
@@ -17,13 +16,13 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import cli_dlq, control, screen
+from stack import cli_audit, cli_dlq, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
 from stack.cli_options import HomeOption, JsonOption
 from stack.cli_options import place as _place
 from stack.cli_options import running as _running
-from stack.config import SERVICES, ConfigError, LogLevel, Options, parse_pairs
+from stack.config import FREE_PORTS, SERVICES, SETTINGS, ConfigError, LogLevel, Options, parse_pairs, parse_range
 from stack.home import DEFAULT_HOME, Home, HomeError, Stack
 
 app = typer.Typer(
@@ -66,6 +65,13 @@ def up(
         ),
     ] = None,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports for those not given.")] = False,
+    free_range: Annotated[
+        str,
+        typer.Option(
+            envvar="GOZON_FREE_RANGE",
+            help="Ports to choose from; with ranges of their own, stacks that start at the same time can't collide.",
+        ),
+    ] = f"{FREE_PORTS[0]}-{FREE_PORTS[-1]}",
     instances: Annotated[
         list[str] | None, typer.Option(help="Processes of a service, such as `orders=2,payments=2`.", show_default="1")
     ] = None,
@@ -76,6 +82,14 @@ def up(
     log_level: Annotated[
         LogLevel | None, typer.Option(help="What the services write to their logs.", show_default="info")
     ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE.NAME=NUMBER",
+            help=f"A setting of a service: {', '.join(SETTINGS)}; repeat it or use commas.",
+            show_default="the service's own",
+        ),
+    ] = None,
 ) -> None:
     """Starts everything and waits until it is ready. Does nothing when it already runs.
 
@@ -85,7 +99,14 @@ def up(
     begun = time.monotonic()
     ports = parse_pairs(port or [], "--port") | ({"edge": edge_port} if edge_port else {})
     options = Options(
-        ports, free_ports, parse_pairs(instances or [], "--instances"), rate_limit_scale, edge_concurrency, log_level
+        ports,
+        free_ports,
+        parse_range(free_range),
+        parse_pairs(instances or [], "--instances"),
+        rate_limit_scale,
+        edge_concurrency,
+        log_level,
+        parse_pairs(setting or [], "--setting"),
     )
     place = _place(home)
     try:
@@ -180,10 +201,11 @@ def demo(
     url: Annotated[str | None, typer.Option(help="Address of another edge.", show_default="this stack's")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Registers a user, opens an account, puts money on it, and orders twice: one is paid, one is too dear.
+    """Registers a user, puts money on an account, and orders twice: one is paid, one is too dear. Then the paid one is
+    canceled, its money comes back, and the statement shows it.
 
     Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
-    0 only when the first order is PAID and the second CANCELED for INSUFFICIENT_FUNDS.
+    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, and the money is back.
     """
     from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
 
@@ -197,35 +219,8 @@ def demo(
     raise SystemExit(0 if result.ok else 1)
 
 
-@app.command()
-def check(
-    home: HomeOption = DEFAULT_HOME,
-    stuck_after: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="Seconds that an order, a charge or an event may be under way. After an outage an order may take a "
-            "while: Orders asks Payments again after 30 s.",
-        ),
-    ] = 60.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Proves on the live databases that no order is lost or stuck, no money doubled, and the ledger in balance.
-
-    Shows the rows that break a rule and exits 1 when there is one. It may run at any time, under load too.
-    """
-    from stack import check as check_module  # noqa: PLC0415 - asyncpg is slow to import
-
-    place = _place(home)
-    try:
-        report = asyncio.run(check_module.check(_running(place), stuck_after))
-    except check_module.DATABASE_AWAY as error:
-        raise HomeError(f"the databases can't be read now ({error}): look at {place.command('status')}") from error
-    if as_json:
-        print(json.dumps(asdict(report), indent=2, default=str))
-    else:
-        screen.check_report(report)
-    raise SystemExit(0 if report.ok else 1)
+app.command()(cli_audit.check)
+app.command()(cli_audit.statement)
 
 
 @app.command()

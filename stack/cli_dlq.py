@@ -37,7 +37,7 @@ def list_dead_letters(
     if as_json:
         print(json.dumps([letter.summary() for letter in found], indent=2, default=str))
     else:
-        screen.dead_letter_table(found)
+        screen.dead_letter_list(found)
 
 
 @commands.command()
@@ -81,7 +81,7 @@ def drop(
 
     letters = _find_each(home, ids, consumer)
     if not yes:
-        screen.dead_letter_table(letters)
+        screen.dead_letter_list(letters)
         typer.confirm(f"Delete {len(letters)} for good?", abort=True)
     stack = running(place(home))
     _run(stack, dlq.drop(stack, letters))

@@ -25,6 +25,16 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "payments": 15053,
     "payments-metrics": 19153,
 }
+# What `up --setting` may set: the fields of the services' Settings that a stack does not set by itself. They are
+# numbers; what range they may have, the service knows, which does not start with another.
+SETTINGS = (
+    "users.access_token_seconds",
+    "orders.cache_seconds",
+    "orders.pending_seconds",
+    "payments.hold_seconds",
+    "payments.max_balance",
+    "payments.max_deposit",
+)
 # The nth instance of a service listens this much above the one before.
 INSTANCE_STEP = 10
 MAX_INSTANCES = 9
@@ -47,6 +57,8 @@ class Config:
     # Worker threads of Envoy.
     edge_concurrency: int = 1
     log_level: LogLevel = "info"
+    # Those of SETTINGS that are not left to the service.
+    settings: dict[str, int] = field(default_factory=dict)
 
     def instance_names(self, service: str) -> list[str]:
         """Names of a service's processes: `orders`, `orders-2`, …"""
@@ -59,10 +71,13 @@ class Options:
 
     ports: dict[str, int] = field(default_factory=dict)
     free_ports: bool = False
+    # Where those are looked for.
+    free_range: range = FREE_PORTS
     instances: dict[str, int] = field(default_factory=dict)
     rate_limit_scale: int | None = None
     edge_concurrency: int | None = None
     log_level: LogLevel | None = None
+    settings: dict[str, int] = field(default_factory=dict)
 
 
 def instance_name(service: str, number: int) -> str:
@@ -84,6 +99,14 @@ def parse_pairs(texts: Iterable[str], what: str) -> dict[str, int]:
     return pairs
 
 
+def parse_range(text: str) -> range:
+    """Reads `first-last`, port numbers. Raises ConfigError for anything else."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
+        raise ConfigError(f"a range of ports is written as first-last, for example 20000-31999, and not {text!r}")
+    return range(int(first), int(last) + 1)
+
+
 def choose(options: Options, previous: Config | None) -> Config:
     """Combines what was asked for with what was chosen last time and the defaults.
 
@@ -101,13 +124,18 @@ def choose(options: Options, previous: Config | None) -> Config:
     log_level = options.log_level or base.log_level
     if log_level not in get_args(LogLevel):
         raise ConfigError(f"log level: one of {', '.join(get_args(LogLevel))}, not {log_level!r}")
+    if unknown := options.settings.keys() - set(SETTINGS):
+        raise ConfigError(f"no setting {', '.join(sorted(unknown))}: there are {', '.join(SETTINGS)}")
     instances = base.instances | options.instances
+    # One that was remembered may be gone since an upgrade.
+    settings = {name: value for name, value in (base.settings | options.settings).items() if name in SETTINGS}
     return Config(
         ports=_choose_ports(options, previous.ports if previous else {}, instances),
         instances=instances,
         rate_limit_scale=options.rate_limit_scale or base.rate_limit_scale,
         edge_concurrency=options.edge_concurrency or base.edge_concurrency,
         log_level=log_level,
+        settings=settings,
     )
 
 
@@ -138,7 +166,7 @@ def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapp
             raise ConfigError(f"port {name}: 1 to 65535, not {port}")
     ports = {name: options.ports.get(name) or previous.get(name) or port for name, port in defaults.items()}
     if options.free_ports:
-        _take_free_ports(ports, keep=set(options.ports), previous=previous)
+        _take_free_ports(ports, options.free_range, keep=set(options.ports), previous=previous)
     names: dict[int, str] = {}
     for name, port in ports.items():
         if port in names:
@@ -147,12 +175,12 @@ def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapp
     return ports
 
 
-def _take_free_ports(ports: dict[str, int], keep: set[str], previous: Mapping[str, int]) -> None:
+def _take_free_ports(ports: dict[str, int], among: range, keep: set[str], previous: Mapping[str, int]) -> None:
     """Gives every port a free number, unless it was asked for, or chosen last time and still is free."""
     taken = {ports[name] for name in keep}
     for name in ports.keys() - keep:
         if not (name in previous and previous[name] not in taken and port_is_free(previous[name])):
             # At random, so that stacks which start at the same moment are unlikely to choose the same.
-            candidates = (random.choice(FREE_PORTS) for _ in range(10_000))
+            candidates = (random.choice(among) for _ in range(10_000))
             ports[name] = next(port for port in candidates if port not in taken and port_is_free(port))
         taken.add(ports[name])

@@ -1,4 +1,4 @@
-"""`gozon demo`: a user, an account, an order that is paid and one that is declined, through the public edge."""
+"""`gozon demo`: an order that is paid, one that is declined, and money that comes back, through the public edge."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Result:
 
     ok: bool = False
     error: str | None = None
-    # The two orders as they ended, each with `settled_ms`: from the request's sending until its end was seen.
+    # The two orders as they were settled, each with `settled_ms`: from the request's sending until its end was seen.
     orders: list[dict[str, Any]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -52,7 +52,8 @@ Show = Callable[[Step], None] | None
 def run(url: str, show: Show) -> Result:
     """Walks through the demo at an edge, calling `show` after each step.
 
-    The result says whether the first order was PAID and the second CANCELED for INSUFFICIENT_FUNDS.
+    The result says whether the first order was PAID and the second CANCELED for INSUFFICIENT_FUNDS, and all the money
+    was there again after the first was canceled.
     """
     result = Result()
     try:
@@ -76,9 +77,13 @@ def _walk(visitor: _Visitor) -> None:
     account = f"/accounts/{user['id']}"
     visitor.post("Open an account", account, {"currency": "RUB"})
     visitor.post(f"Put {DEPOSIT / 100:,.2f} RUB on it", f"{account}/deposit", {"amount": DEPOSIT}, idempotent=True)
-    visitor.order("Order tea for 900.00 RUB", TEA)
+    tea = visitor.order("Order tea for 900.00 RUB", TEA)
     visitor.order("Order a telescope for 99,000.00 RUB: more than there is", TELESCOPE)
     visitor.get("What is left", account)
+    visitor.cancel("Cancel the tea", tea)
+    statement = visitor.get("Everything that moved the money", f"{account}/entries")
+    if (left := statement["entries"][0]["balance"]) != str(DEPOSIT):
+        raise DemoError(f"the balance is {left}, although all that was paid came back")
 
 
 class _Visitor:
@@ -107,17 +112,29 @@ class _Visitor:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         self._token = self._request("Get a token", "POST", "/token", headers, str(form))["access_token"]
 
-    def order(self, title: str, body: dict[str, Any]) -> None:
-        """Creates an order and waits until it is paid or canceled."""
+    def order(self, title: str, body: dict[str, Any]) -> str:
+        """Creates an order, waits until it is paid or canceled, and returns its path."""
         sent = time.perf_counter()
         path = f"/orders/{self.post(title, '/orders', body, idempotent=True)['id']}"
-        while (order := self._read(path))["status"] == "PENDING":
-            if time.perf_counter() - sent > SETTLE_SECONDS:
-                raise DemoError(f"{path} is PENDING after {SETTLE_SECONDS:.0f} s")
-            time.sleep(POLL_SECONDS)
-        settled = round((time.perf_counter() - sent) * 1000, 1)
+        order, settled = self._wait(path, lambda now: now["status"] != "PENDING", sent)
         self.get(f"Its end, {settled:.0f} ms after the request", path)
         self._result.orders.append(order | {"settled_ms": settled})
+        return path
+
+    def cancel(self, title: str, path: str) -> None:
+        """Cancels an order and waits until what was paid for it is back."""
+        sent = time.perf_counter()
+        self.post(title, f"{path}:cancel", {})
+        _, back = self._wait(path, lambda now: now["refunded_price"] == now["paid_price"], sent)
+        self.get(f"Its money is back, {back:.0f} ms after the request", path)
+
+    def _wait(self, path: str, so: Callable[[dict[str, Any]], bool], since: float) -> tuple[dict[str, Any], float]:
+        """Reads an order until it is so; returns it, and the milliseconds that passed since a moment."""
+        while not so(order := self._read(path)):
+            if time.perf_counter() - since > SETTLE_SECONDS:
+                raise DemoError(f"{path} is {order['status']} after {SETTLE_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+        return order, round((time.perf_counter() - since) * 1000, 1)
 
     def _read(self, path: str) -> dict[str, Any]:
         response = self._client.get(path, headers=self._authorization())

@@ -123,7 +123,7 @@ async def find_each(stack: Stack, choice: Choice) -> list[DeadLetter]:
     found = await find(stack, choice)
     if unknown := sorted({*(choice.ids or ())} - {letter.event_id for letter in found}):
         of = f" of {choice.consumer}" if choice.consumer else ""
-        raise HomeError(f"no dead letter{of} has the id {', '.join(unknown)}: {stack.home.command('dlq', 'list')}")
+        raise HomeError(f"no dead letter{of} has the id {', '.join(unknown)}; `gozon dlq list` shows those there are")
     return found
 
 

@@ -154,6 +154,10 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
         env["GOZON_USERS_TARGET"] = _users_target(stack)
     if service == "orders":
         env["GOZON_REDIS_URL"] = stack.redis_url
+    for setting, value in stack.config.settings.items():
+        of, _, field = setting.partition(".")
+        if of == service:
+            env[f"GOZON_{field.upper()}"] = str(value)
     return env
 
 

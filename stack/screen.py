@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from stack.home import ADMIN_EMAIL, Home
 
 if TYPE_CHECKING:
     from stack.check import Report
+    from stack.check_watch import Round
     from stack.demo import Result, Step
     from stack.dlq import DeadLetter
     from stack.keys import Key
@@ -74,7 +75,7 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("Data, logs, secrets", str(home.path))
     out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
     commands = {
-        home.command("demo"): "one order paid, one declined, as curl",
+        home.command("demo"): "orders paid, declined and canceled, as curl",
         home.command("check"): "proves that no money is lost or doubled",
         home.command("status"): "what runs",
         home.command("logs", "-f"): "what it says",
@@ -134,7 +135,8 @@ def demo_result(home: Home, result: Result) -> None:
 
 def check_report(report: Report) -> None:
     """Shows each rule, and the rows that break it."""
-    table = Table(title=f"{report.orders} orders, {report.charges} charges", title_justify="left", title_style="bold")
+    counts = f"{report.orders} orders, {report.payments} payments, {report.transactions} transactions"
+    table = Table(title=counts, title_justify="left", title_style="bold")
     for column in ("", "rule", "guarantee", "broken by"):
         table.add_column(column)
     for result in report.results:
@@ -146,6 +148,22 @@ def check_report(report: Report) -> None:
             out.print(f"\n[red]{result.rule}[/]: {result.broken} rows, the first {len(result.rows)}:")
             for row in result.rows:
                 out.print(json.dumps(row, default=str), markup=False, soft_wrap=True)
+    if report.dead_letters:
+        # No rule is broken by them: what they keep waiting breaks one.
+        out.print(f"[yellow]{report.dead_letters} dead letters[/] wait for somebody: gozon dlq list")
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[Callable[[Round], None]]:
+    """Shows that something is looked at again and again, unless `quiet`; yields what prints the line of a round."""
+
+    def say(found: Round) -> None:
+        mark = "[green]✓[/]" if found.ok else "[red]✗[/]"
+        when = f"{found.at:%H:%M:%S} UTC [dim]{found.seconds:5.1f} s[/]"
+        out.print(f"{mark} {when}  {escape(', '.join(found.news))}", soft_wrap=True)
+
+    with nullcontext() if quiet else out.status("Watching (Ctrl-C ends it)"):
+        yield say
 
 
 def key_table(found: list[Key]) -> None:
@@ -156,20 +174,15 @@ def key_table(found: list[Key]) -> None:
     out.print(table)
 
 
-def dead_letter_table(found: list[DeadLetter]) -> None:
-    """Shows dead letters."""
+def dead_letter_list(found: list[DeadLetter]) -> None:
+    """Shows dead letters, two lines each: a table would cut the ids or the errors."""
     if not found:
         out.print("There are no dead letters.")
-        return
-    table = Table("consumer", title="Dead letters", title_justify="left")
-    table.add_column("event id", no_wrap=True, overflow="fold")
-    for column in ("subject", "died (UTC)", "reason", "deliveries"):
-        table.add_column(column, overflow="fold")
     for letter in found:
-        died_at = f"{letter.died_at:%Y-%m-%d %H:%M:%S}"
-        cells = (letter.consumer, letter.event_id, letter.subject, died_at, letter.reason, str(letter.deliveries))
-        table.add_row(*map(escape, cells))
-    out.print(table)
+        where = f"{letter.subject} at {letter.consumer}"
+        died = f"died {letter.died_at:%Y-%m-%d %H:%M:%S} UTC after {letter.deliveries} deliveries"
+        out.print(f"{letter.event_id}  {where}, {died}", markup=False, soft_wrap=True)
+        out.print(f"  {letter.reason}", markup=False, soft_wrap=True, style="red")
 
 
 def doctor_table(findings: list[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures: one stack per test run, started by the real `gozon up`; databases, users and clients for tests."""
+"""Fixtures: a stack for each process of a run, started by the real `gozon up`; databases, users, clients."""
 
 import json
 import os
@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from kit.db import Database
 from stack.config import SERVICES
 from stack.home import ADMIN_EMAIL
-from tests.support import Edge, NatsServer, RunningStack, User, fresh_database, gozon, migrate
+from tests.support import HOMES_VARIABLE, Edge, NatsServer, RunningStack, User, fresh_database, gozon, migrate, new_home
 
 RATE_LIMIT_SCALE = 1000
 """The whole suite comes from one address: limits meant for people must not end it."""
@@ -23,13 +24,51 @@ NewUser = Callable[[], Awaitable[User]]
 NewDatabase = Callable[[str], Awaitable[Database]]
 
 
+def pytest_configure() -> None:
+    """Makes the folder for all stacks of the run, once: further processes inherit its name."""
+    if HOMES_VARIABLE not in os.environ:
+        os.environ[HOMES_VARIABLE] = tempfile.mkdtemp(prefix="gozon-test-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops what interrupted processes of the run left: xdist kills them after ten seconds, stacks may need more."""
+    if hasattr(config, "workerinput"):
+        return
+    homes = Path(os.environ.pop(HOMES_VARIABLE))
+    for lock in homes.glob("*/gozon.lock"):
+        gozon("down", "--home", str(lock.parent), timeout=UP_SECONDS)
+    shutil.rmtree(homes, ignore_errors=True)
+
+
+class Shares(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """What the processes of a run get one after the other: a file, and tests/stack, which starts one more stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/stack" if _is_of_the_stack(nodeid) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shares:
+    """Shares are given out in the order of the tests."""
+    config.option.loadscopereorder = False
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest share first, so that no process waits long for the last one."""
+    items.sort(key=lambda item: not _is_of_the_stack(item.nodeid))
+
+
+def _is_of_the_stack(nodeid: str) -> bool:
+    return nodeid.startswith("tests/stack/")
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[RunningStack]:
     """The whole system on free ports, in a folder of its own; or the one in GOZON_TEST_HOME, which is left running."""
     if given := os.environ.get("GOZON_TEST_HOME"):
         yield _status(Path(given).absolute())
         return
-    home = Path(tempfile.mkdtemp(prefix="gozon-test-"))
+    home = new_home()
     try:
         scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
         up = gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,7 +41,20 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 30.0
 """How long a condition may take to come true before its test fails."""
+HOMES_VARIABLE = "HOMES_OF_TEST_RUN"
+"""Environment variable with the folder of all stacks of this test run."""
 SERVICES_FOLDER = Path(next(iter(services.__path__)))
+
+
+def _ports_of_this_process() -> range:
+    """Each process of a test run has ports of its own: what one has chosen and not taken yet, no other chooses."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    size = len(config.FREE_PORTS) // count
+    return config.FREE_PORTS[number % count * size :][:size]
+
+
+FREE_PORTS = _ports_of_this_process()
 
 
 async def eventually(condition: Callable[[], Awaitable[T]], within: float = PATIENCE_SECONDS) -> T:
@@ -56,10 +70,16 @@ async def eventually(condition: Callable[[], Awaitable[T]], within: float = PATI
 
 
 def gozon(*arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a user does, with nothing preset; fails after `timeout` seconds."""
+    """Runs the command as a user does, with nothing preset but which ports are ours; fails after `timeout` seconds."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GOZON_")}
+    env["GOZON_FREE_RANGE"] = f"{FREE_PORTS[0]}-{FREE_PORTS[-1]}"
     command = [str(Path(sys.executable).with_name("gozon")), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=env)
+
+
+def new_home() -> Path:
+    """Returns a folder for a stack, which is not there yet; what still runs there when the test run ends is stopped."""
+    return Path(os.environ[HOMES_VARIABLE]) / unique()
 
 
 def unique(prefix: str = "t") -> str:
@@ -172,16 +192,26 @@ class Edge:
 
     async def settled(self, user: User, order_id: str) -> dict[str, Any]:
         """Waits until an order is no longer PENDING and returns it."""
+        return await self._order_when(lambda order: order["status"] != "PENDING", user, order_id)
 
-        async def settled() -> dict[str, Any] | None:
+    async def becomes(self, user: User, order_id: str, **wanted: str) -> dict[str, Any]:
+        """Waits until an order has these values and returns it."""
+        return await self._order_when(lambda order: wanted.items() <= order.items(), user, order_id)
+
+    async def _order_when(
+        self, condition: Callable[[dict[str, Any]], bool], user: User, order_id: str
+    ) -> dict[str, Any]:
+        order: dict[str, Any] = {}
+
+        async def is_so() -> bool:
+            nonlocal order
             answer = await self.rest.get(f"/orders/{order_id}", headers=user.headers)
             assert answer.status_code == 200, answer.text
-            order: dict[str, Any] = answer.json()
-            return order if order["status"] != "PENDING" else None
+            order = answer.json()
+            return condition(order)
 
-        found = await eventually(settled)
-        assert found is not None
-        return found
+        await eventually(is_so)
+        return order
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
@@ -293,9 +323,15 @@ def disconnected_bus() -> Bus:
     return Bus("nats://127.0.0.1:1", (), ())
 
 
+def free_ports(count: int) -> list[int]:
+    """Returns ports that nobody listens on now; at random, so that test runs at the same time keep apart."""
+    candidates = (port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if config.port_is_free(port))
+    return list(islice(candidates, count))
+
+
 def free_port() -> int:
-    """Returns a port that nobody listens on now; at random, so that test runs at the same time keep apart."""
-    return next(port for port in random.sample(config.FREE_PORTS, len(config.FREE_PORTS)) if config.port_is_free(port))
+    """Returns one such port."""
+    return free_ports(1)[0]
 
 
 class NatsServer:

@@ -239,7 +239,7 @@ class Document:
         if traits["created"]:
             headers.append("location")
         # Headers come once, before the states of a stream.
-        elif "etag" in method.output_type.fields_by_name and not method.server_streaming:
+        if "etag" in method.output_type.fields_by_name and not method.server_streaming:
             headers.append("etag")
         status, description = ("201", "Created.") if traits["created"] else ("200", "Done.")
         answer: Json = {"description": description}

@@ -6,6 +6,8 @@ from kit.errors import FailedPrecondition, InvalidArgument, NotFound
 
 MAX_TOTAL_PRICE = 1_000_000_000_000
 """In minor units."""
+MAX_CHANGES = 300
+"""So that the whole history of an order fits into one answer, texts of 500 characters included."""
 DEFAULT_CURRENCY = "RUB"
 
 PENDING = "PENDING"
@@ -88,6 +90,18 @@ class RefundTooLarge(FailedPrecondition):
     """This is more than what is left of what was paid for the order."""
 
     reason = "REFUND_TOO_LARGE"
+
+
+class TooManyChanges(FailedPrecondition):
+    """An order is described and refunded 300 times at most; it can still be shipped and canceled."""
+
+    reason = "TOO_MANY_CHANGES"
+
+
+def require_room(version: int) -> None:
+    """Refuses another change of a kind that may be repeated for ever. Errors: TooManyChanges."""
+    if version >= MAX_CHANGES:
+        raise TooManyChanges
 
 
 def require(step: str, status: str) -> str:

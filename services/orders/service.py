@@ -45,6 +45,8 @@ RECHECK_SECONDS = 5.0
 ANSWER_SECONDS = 2.0
 """So long a call that asks Payments something waits for what becomes of it."""
 
+ENDED = (Order.SHIPPED, Order.CANCELED)
+
 log = structlog.get_logger()
 
 
@@ -173,7 +175,7 @@ class OrderService:
             raise PermissionDenied
         order = await self._update(order_id, caller, update)
         if update.status == SHIPPED and order.status == Order.AUTHORIZED:
-            order = await self._wait_for(lambda now: now.status != Order.AUTHORIZED, order, caller)
+            order = await self._wait_for(lambda now: now.status in ENDED, order, caller)
             if order.status == Order.CANCELED:
                 raise TransitionNotAllowed("The order was canceled before its money was captured.")
         return order
@@ -194,6 +196,8 @@ class OrderService:
             step = self._step(stored, update.status) or (DESCRIBE if description is not None else None)
             if step is None:
                 return order
+            if step == DESCRIBE:
+                domain.require_room(int(order.etag))
             asks = domain.require(step, Order.Status.Name(order.status)) in WAITING and step != DESCRIBE
             change = Change(
                 step,
@@ -226,7 +230,7 @@ class OrderService:
     async def refund_order(self, request: RefundOrderRequest, caller: Identity, key: idempotency.Key) -> Answered:
         """Gives back a part of what was paid; waits 2 seconds until Payments has done that.
 
-        Errors: OrderNotFound, TransitionNotAllowed, RefundTooLarge, IdempotencyKeyReused.
+        Errors: OrderNotFound, TransitionNotAllowed, RefundTooLarge, TooManyChanges, IdempotencyKeyReused.
         """
         accepted = await self._request_refund(request, caller, key)
         if accepted.replayed:
@@ -238,9 +242,7 @@ class OrderService:
 
         order = await self._wait_for(came_back, before, caller)
         if order.etag != before.etag:
-            # What a repetition gets is what the first request got.
-            async with self._database.transaction() as tx:
-                await idempotency.answer(tx, key, order)
+            await self._keep_answer(key, order)
         return Answered(order, replayed=False)
 
     @atomic
@@ -252,6 +254,7 @@ class OrderService:
                 return Answered(Order.FromString(first), replayed=True)
             order = (await self._lock(tx, request.order_id, caller)).order
             domain.require(REFUND, Order.Status.Name(order.status))
+            domain.require_room(int(order.etag))
             under_way = await repository.refunds_under_way(tx, order)
             domain.require_refundable(request.amount, order.paid_price, order.refunded_price, under_way)
             refund = Refund(new_id(), order.id, order.user_id, request.amount)
@@ -261,6 +264,12 @@ class OrderService:
         log.debug("refund_requested", order_id=order.id, trace_id=trace_id(traceparent.get()))
         return Answered(order, replayed=False)
 
+    @atomic
+    async def _keep_answer(self, key: idempotency.Key, order: Order) -> None:
+        """Makes what the first request got what a repetition gets."""
+        async with self._database.transaction() as tx:
+            await idempotency.answer(tx, key, order)
+
     async def watch_order(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:
         """Yields the order as it is and after each change, until it is SHIPPED, CANCELED or the caller's token expires.
 
@@ -269,7 +278,7 @@ class OrderService:
         async with aclosing(self._states(order_id, caller)) as states:
             async for order in states:
                 yield order
-                if order.status in (Order.SHIPPED, Order.CANCELED):
+                if order.status in ENDED:
                     return
 
     async def _states(self, order_id: str, caller: Identity) -> AsyncGenerator[Order, None]:
@@ -282,21 +291,22 @@ class OrderService:
                         changed = await changes.get()
                 except TimeoutError:
                     changed = await self._read(order_id, caller)
-                # Messages may come late, and tell what was seen already.
-                if int(changed.etag) > int(order.etag):
+                # Messages may come late and tell what was seen already; those of an older release have no etag.
+                if int(changed.etag or 0) > int(order.etag):
                     order = changed
                     yield order
 
     async def _wait_for(self, so: Callable[[Order], bool], order: Order, caller: Identity) -> Order:
         """Returns the order as soon as it is `so`, or as it is after 2 seconds."""
+        newest = order
         try:
             async with asyncio.timeout(ANSWER_SECONDS), aclosing(self._states(order.id, caller)) as states:
-                async for order in states:  # noqa: PLR1704 - the newest one is what counts
-                    if so(order):
+                async for newest in states:
+                    if so(newest):
                         break
         except (TimeoutError, TooManyWatchers):
             pass
-        return order
+        return newest
 
     async def _lock(self, tx: Transaction, order_id: str, caller: Identity) -> Stored:
         stored = await repository.lock(tx, _owner(caller), order_id)

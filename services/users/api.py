@@ -58,7 +58,7 @@ class UsersApi:
     async def register(self, request: RegisterRequest, call: Call) -> User:
         user = await self._service.register(request.email, request.password, request.username)
         call.created("/users/me")
-        return _user(user)
+        return self._own(user, call)
 
     async def token(self, request: TokenRequest, call: Call) -> TokenResponse:
         try:

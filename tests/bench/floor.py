@@ -60,8 +60,8 @@ async def prepare(stack: Stack, clients: int) -> None:
     await engine.dispose()
     scratch = await asyncpg.connect(stack.superuser_url(DATABASE))
     await scratch.execute(f"""
-        INSERT INTO payments.accounts (user_id, currency, balance, held, created_at, updated_at)
-        SELECT {_uuid("i")}, 'RUB', {FUNDS}, 0, now(), now() FROM generate_series(0, {clients - 1}) AS i
+        INSERT INTO payments.accounts (user_id, currency, balance, held, number, hash, created_at, updated_at)
+        SELECT {_uuid("i")}, 'RUB', {FUNDS}, 0, 0, '', now(), now() FROM generate_series(0, {clients - 1}) AS i
     """)
     await scratch.close()
     for pipelined in (False, True):
@@ -126,6 +126,7 @@ _IDS = r"""
 """
 _USER, _ORDER = _uuid(":user::bigint"), _uuid(":order::bigint")
 _BEFORE, _CREATED, _DECIDED, _PAID = (_uuid(f":{name}::bigint") for name in ("before", "created", "decided", "paid"))
+_HASH = _payload(32)
 _CREATE = f"""
 BEGIN;
 INSERT INTO orders.orders (user_id, id, status, cancel_reason, items, description, total_price, currency,
@@ -139,13 +140,15 @@ COMMIT;
 _PAY = f"""
 BEGIN;
 INSERT INTO payments.inbox (consumer, event_id) VALUES ('payments-charge', {_CREATED}) ON CONFLICT DO NOTHING;
-UPDATE payments.accounts SET balance = balance - {TOTAL_PRICE}, updated_at = now()
+UPDATE payments.accounts SET balance = balance - {TOTAL_PRICE}, number = :n, hash = {_HASH}, updated_at = now()
     WHERE user_id = {_USER} AND balance - held >= {TOTAL_PRICE};
-INSERT INTO payments.charges (user_id, order_id, status, reason, amount, currency, created_at)
-    VALUES ({_USER}, {_ORDER}, 'SUCCEEDED', '', {TOTAL_PRICE}, 'RUB', now());
-INSERT INTO payments.entries (user_id, transaction_id, account, amount, currency, created_at)
-    VALUES ({_USER}, {_ORDER}, 'user', -{TOTAL_PRICE}, 'RUB', now()),
-           ({_USER}, {_ORDER}, 'revenue', {TOTAL_PRICE}, 'RUB', now());
+INSERT INTO payments.payments (user_id, order_id, status, reason, amount, currency, captured, refunded, requested_by,
+                               created_at, updated_at)
+    VALUES ({_USER}, {_ORDER}, 'CAPTURED', '', {TOTAL_PRICE}, 'RUB', {TOTAL_PRICE}, 0, 'ORDERS', now(), now());
+INSERT INTO payments.transactions (user_id, number, kind, order_id, currency, balance, held, created_at, hash)
+    VALUES ({_USER}, :n, 'CHARGE', {_ORDER}, 'RUB', {FUNDS}, 0, now(), {_HASH});
+INSERT INTO payments.entries (user_id, number, account, amount)
+    VALUES ({_USER}, :n, 'available', -{TOTAL_PRICE}), ({_USER}, :n, 'revenue', {TOTAL_PRICE});
 INSERT INTO payments.outbox (id, subject, payload, traceparent)
     VALUES ({_DECIDED}, 'payments.succeeded', {_payload(DECIDED_BYTES)}, '{TRACE}');
 DELETE FROM orders.outbox WHERE id = {_CREATED};
@@ -153,8 +156,12 @@ COMMIT;
 """
 _FINISH = f"""
 BEGIN;
-UPDATE orders.orders SET status = 'PAID', updated_at = now()
+UPDATE orders.orders SET status = 'PAID', paid_price = {TOTAL_PRICE}, asked_at = NULL, updated_at = now(),
+                         version = version + 1
     WHERE user_id = {_USER} AND id = {_ORDER} AND status = 'PENDING';
+INSERT INTO orders.order_changes (user_id, order_id, version, status, cause, cancel_reason, refunded, description,
+                                  changed_at)
+    VALUES ({_USER}, {_ORDER}, 2, 'PAID', 'PAYMENT', '', 0, '', now());
 INSERT INTO orders.outbox (id, subject, payload, traceparent)
     VALUES ({_PAID}, 'orders.paid', {_payload(PAID_BYTES)}, '{TRACE}');
 DELETE FROM payments.outbox WHERE id = {_DECIDED};

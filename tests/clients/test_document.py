@@ -33,12 +33,15 @@ def test_every_section_with_lines_to_run_is_run_here() -> None:
 
 
 async def test_curl_orders_and_signs_out(signed_in: Shell, edge: Edge) -> None:
-    registered, _opened, deposited, _settled, account, _revoked = map(json.loads, signed_in.output.splitlines())
+    lines = map(json.loads, signed_in.output.splitlines())
+    registered, _opened, deposited, _settled, account, canceled, refunded, statement, _revoked = lines
     ended = json.loads(signed_in.environment["SIGN_IN"])["refresh_token"]
     answer = await edge.rest.post("/token", data={"grant_type": "refresh_token", "refresh_token": ended})
 
     assert deposited["user_id"] == registered["id"]
     assert int(account["balance"]) == int(deposited["balance"]) - 2 * 19_900
+    assert (canceled["status"], refunded["refunded_price"]) == ("CANCELED", canceled["total_price"])
+    assert [one["kind"] for one in statement["entries"]] == ["REFUND", "CHARGE", "DEPOSIT"]
     assert answer.json()["details"][0]["reason"] == "INVALID_REFRESH_TOKEN"
 
 

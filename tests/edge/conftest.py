@@ -1,11 +1,13 @@
 """An Envoy of the tests' own with edge/envoy.yaml: limits as people get them, a key to sign with, no services."""
 
 import base64
+import json
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kit.auth import ALGORITHM, AUDIENCE, ISSUER
 from stack import binaries, config, edge
 from tests.edge.standin import StandIn, standing_in
-from tests.support import eventually, free_port, unique
+from tests.support import eventually, free_ports, unique
 
 Change = Callable[[dict[str, Any]], None]
 """Changes a parsed edge/envoy.yaml, such as a number that no test can wait for."""
@@ -56,6 +58,13 @@ class LoneEdge:
     admin_url: str
 
 
+@cache
+def source() -> dict[str, Any]:
+    """Returns the parsed edge/envoy.yaml; nobody changes it."""
+    parsed: dict[str, Any] = yaml.load(edge.SOURCE.read_text(), Loader=yaml.CSafeLoader)
+    return parsed
+
+
 def manager(edge: dict[str, Any]) -> dict[str, Any]:
     """Returns the connection manager of the public listener in a parsed edge/envoy.yaml."""
     public = next(one for one in edge["static_resources"]["listeners"] if one["name"] == "public")
@@ -68,12 +77,12 @@ def lone_edge(
     folder: Path, ports: Mapping[str, int], instances: Mapping[str, int] | None = None, change: Change = lambda _: None
 ) -> Iterator[LoneEdge]:
     """Runs Envoy with edge/envoy.yaml on free ports; it expects services on `ports`, those not named nowhere."""
-    all_ports = {**{name: free_port() for name in config.DEFAULT_PORTS}, **ports}
+    all_ports = {**dict(zip(config.DEFAULT_PORTS, free_ports(len(config.DEFAULT_PORTS)), strict=True)), **ports}
     counts = {**dict.fromkeys(config.SERVICES, 1), **(instances or {})}
-    adapted = edge.adapted(yaml.safe_load(edge.SOURCE.read_text()), config.Config(ports=all_ports, instances=counts))
+    adapted = edge.adapted(source(), config.Config(ports=all_ports, instances=counts))
     change(adapted)
     file = folder / "envoy.yaml"
-    file.write_text(yaml.safe_dump(adapted))
+    file.write_text(json.dumps(adapted))
     options = [
         "--disable-hot-restart",
         "--concurrency",
@@ -116,8 +125,15 @@ async def without_services(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def keys_only(tmp_path: Path, issuer: Issuer) -> AsyncIterator[LoneEdge]:
     """An edge that can check tokens of `issuer`, and reach nothing else; its access log is tmp_path/access.log."""
+    async with edge_with_keys(issuer, tmp_path) as lone:
+        yield lone
+
+
+@asynccontextmanager
+async def edge_with_keys(issuer: Issuer, folder: Path, change: Change = lambda _: None) -> AsyncIterator[LoneEdge]:
+    """Runs an edge that can check tokens of `issuer`, and reach nothing else."""
     async with standing_in(issuer.jwk) as users:
-        with lone_edge(tmp_path, {"users": users.port}) as lone:
+        with lone_edge(folder, {"users": users.port}, change=change) as lone:
             await has_keys(lone)
             yield lone
 

@@ -44,10 +44,14 @@ def test_every_method_that_the_file_names_exists() -> None:
         for service in file.service
         for method in service.method
     }
-    named = set(re.findall(r"path: (/gozon[.\w]+/\w+)", edge.SOURCE.read_text()))
+    source = edge.SOURCE.read_text()
+    named = set(re.findall(r"path: (/gozon[.\w]+/\w+)", source))
+    groups = re.findall(r"regex: '(/gozon[.\w\\]+/)\(([\w|]+)\)'", source)
+    named_together = {service.replace("\\", "") + name for service, names in groups for name in names.split("|")}
 
     assert named
-    assert named <= methods
+    assert named_together
+    assert named | named_together <= methods
 
 
 def test_nothing_but_the_public_listener_leaves_the_machine() -> None:

@@ -92,10 +92,15 @@ def test_it_promises_what_the_methods_do() -> None:
     """201, 204 and idempotency keys are asked for in the api classes."""
     calls: dict[str, set[str]] = {}
     for file in sorted((openapi.ROOT / "services").glob("*/api.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
-                names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-                calls.setdefault(node.name, set()).update(names)
+        functions = [
+            node
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
+        ]
+        own = {node.name: {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)} for node in functions}
+        for node in functions:
+            helpers = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} & own.keys()
+            calls[node.name] = own[node.name].union(*(own[name] for name in helpers))
 
     for _, _, operation in operations():
         if operation["tags"] == ["Edge"]:
@@ -260,7 +265,7 @@ def _method_name(operation: Json) -> str:
 def _filled(text: str, variables: dict[str, str]) -> str:
     for name, value in variables.items():
         text = text.replace("{{" + name + "}}", value)
-    return text.replace("{{$guid}}", uuid.uuid4().hex)
+    return text.replace("{{$guid}}", str(uuid.uuid4()))
 
 
 def _assert_described(operation: Json, answer: httpx.Response, text: str) -> None:

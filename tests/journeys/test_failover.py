@@ -6,7 +6,6 @@ import signal
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +26,7 @@ from tests.bench.stack import address, processes
 from tests.chaos.shoppers import Book
 from tests.chaos.verify import settle, violations
 from tests.conftest import RATE_LIMIT_SCALE
-from tests.support import gozon
+from tests.support import gozon, new_home
 
 CLIENTS_OF_A_KIND = 4
 REQUESTS_BETWEEN_KILLS = 300
@@ -170,14 +169,15 @@ class GrpcClient(Client):
 
 
 @pytest.fixture
-def two_of_each(tmp_path: Path) -> Iterator[Stack]:
+def two_of_each() -> Iterator[Stack]:
     """A stack of the test's own, for others would not like its deaths."""
-    home = ("--home", str(tmp_path))
+    folder = new_home()
+    home = ("--home", str(folder))
     instances = ",".join(f"{service}=2" for service in SERVICES)
     up = gozon("up", *home, "--free-ports", "--instances", instances, "--rate-limit-scale", str(RATE_LIMIT_SCALE))
     try:
         assert up.returncode == 0, up.stdout + up.stderr
-        yield Stack.load(Home(tmp_path))
+        yield Stack.load(Home(folder))
     finally:
         gozon("down", *home)
 

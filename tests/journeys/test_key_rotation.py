@@ -22,7 +22,7 @@ from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from tests.conftest import NewUser
 from tests.support import Edge, RunningStack, User, gozon
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 """Between the requests of one loop: steady, and nothing that a small machine would choke on."""
 AFTERWARDS_SECONDS = 5
 """How long the load goes on when the new key signs already."""

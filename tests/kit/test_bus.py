@@ -1,106 +1,20 @@
-"""kit.bus on a real NATS: batches, redelivery, dead letters."""
+"""kit.bus on a real NATS: publishing, batches, redelivery."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import nats
 import pytest
 from nats.aio.client import Client
 
-from gozon.events.v1.envelope_pb2 import Envelope
 from kit.bus import Bus, Stream
 from kit.consumption import Consumer
+from kit.db import Database
 from kit.errors import Unavailable
 from kit.events import Event
 from kit.ids import new_id
-from tests.support import NatsServer, RunningStack, eventually, unique
-
-
-@dataclass
-class Topic:
-    """A stream, a subject in it and a consumer of it that only one test uses, and connections to them."""
-
-    url: str
-    stream: Stream
-    subject: str
-    consumer: Consumer
-    buses: list[Bus]
-    tasks: list[asyncio.Task[None]]
-
-    async def bus(self) -> Bus:
-        """Connects once more: what another instance of a service would have."""
-        bus = Bus(self.url, [self.stream], [self.consumer])
-        await bus.connect()
-        self.buses.append(bus)
-        return bus
-
-    def consume(self, bus: Bus, handler: Callable[[Sequence[Event]], object], batch: int = 500) -> None:
-        self.tasks.append(asyncio.create_task(bus.consume(self.consumer, handler, batch=batch)))  # type: ignore[arg-type]
-
-    def messages(self, number: int) -> list[Event]:
-        return [Event(new_id(), self.subject, str(n).encode(), "") for n in range(number)]
-
-
-@pytest.fixture
-async def topic(stack: RunningStack) -> AsyncIterator[Topic]:
-    name = unique()
-    topic = Topic(
-        stack.nats_url,
-        Stream(name, (f"{name}.>",), max_age=600),
-        f"{name}.made",
-        Consumer(f"{name}-consumer", name, (f"{name}.made",)),
-        [],
-        [],
-    )
-    yield topic
-    for bus in topic.buses:
-        await bus.stop_consuming()
-        await bus.close()
-    await asyncio.gather(*topic.tasks)
-
-
-@pytest.fixture
-async def client(stack: RunningStack) -> AsyncIterator[Client]:
-    """A plain client, to look at what JetStream has."""
-    client = await nats.connect(stack.nats_url)
-    yield client
-    await client.drain()
-
-
-class Handler:
-    """Notes what is delivered, and fails as often as it is told to."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Event]] = []
-        self.deliveries: Counter[str] = Counter()
-        self.handled: list[str] = []
-        self.failures: dict[str, list[Exception]] = {}
-
-    async def __call__(self, messages: Sequence[Event]) -> None:
-        self.batches.append(list(messages))
-        self.deliveries.update(message.id for message in messages)
-        for message in messages:
-            if left := self.failures.get(message.id):
-                raise left[0] if len(left) == 1 and left[0].args == ("for ever",) else left.pop(0)
-        self.handled += [message.id for message in messages]
-
-    async def has(self, number: int) -> bool:
-        return len(self.handled) >= number
-
-
-async def unacknowledged(client: Client, topic: Topic) -> int:
-    info = await client.jetstream().consumer_info(topic.stream.name, topic.consumer.name)
-    return int(info.num_ack_pending or 0) + int(info.num_pending or 0)
-
-
-@pytest.fixture
-def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
-    """Redelivery at once: the real one takes minutes until a message is given up."""
-    backoff = (0.01, 0.02, 0.02)
-    monkeypatch.setattr("kit.consumption.BACKOFF", backoff)
-    return backoff
+from tests.kit.topics import Handler, Topic, unacknowledged
+from tests.support import NatsServer, eventually, unique
 
 
 async def test_what_is_published_is_delivered_in_order_and_in_batches(topic: Topic) -> None:
@@ -150,58 +64,6 @@ async def test_what_a_handler_fails_on_is_delivered_again(topic: Topic, quick_ba
     # The others of its envelope come again with it.
     assert set(handler.handled) == {message.id for message in published}
     assert handler.deliveries[published[7].id] == len(quick_backoff)
-
-
-async def test_a_poison_message_becomes_a_dead_letter_and_blocks_nobody(
-    topic: Topic, client: Client, quick_backoff: tuple[float, ...]
-) -> None:
-    bus = await topic.bus()
-    published = topic.messages(20)
-    poison = published[3]
-    handler = Handler()
-    handler.failures[poison.id] = [ValueError("for ever")]
-    await bus.publish(published)
-    topic.consume(bus, handler)
-    await eventually(lambda: handler.has(19))
-    later = topic.messages(5)
-    await bus.publish(later)
-    await eventually(lambda: handler.has(24))
-
-    async def nothing_left() -> bool:
-        return await unacknowledged(client, topic) == 0
-
-    await eventually(nothing_left)
-    dead = await client.jetstream().get_last_msg("DEAD", f"dead.{topic.consumer.name}")
-    assert [event.payload for event in Envelope.FromString(dead.data or b"").events] == [poison.payload]
-    headers = dead.headers or {}
-    assert headers["Gozon-Event-Id"] == poison.id
-    assert headers["Gozon-Subject"] == topic.subject
-    assert headers["Gozon-Failures"] == str(len(quick_backoff) + 1)
-    assert "for ever" in headers["Gozon-Error"]
-    # Each time with the others of its batch, with those of its envelope, and alone.
-    assert 2 * (len(quick_backoff) + 1) <= handler.deliveries[poison.id] <= 3 * (len(quick_backoff) + 1)
-    assert poison.id not in handler.handled
-
-
-async def test_an_error_of_several_lines_fits_into_a_dead_letter(
-    topic: Topic, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kit.consumption.BACKOFF", ())
-    bus = await topic.bus()
-    [message] = topic.messages(1)
-
-    async def handler(_: Sequence[Event]) -> None:
-        raise ValueError("first line\r\nsecond line\n" + "ж" * 1000)
-
-    await bus.publish([message])
-    topic.consume(bus, handler)
-
-    async def nothing_left() -> bool:
-        return await unacknowledged(client, topic) == 0
-
-    await eventually(nothing_left)
-    dead = await client.jetstream().get_last_msg("DEAD", f"dead.{topic.consumer.name}")
-    assert "second line" in (dead.headers or {})["Gozon-Error"]
 
 
 async def test_while_the_database_is_away_nothing_is_counted_against_a_message(
@@ -306,12 +168,14 @@ async def test_declaring_at_the_same_time_and_again_changes_nothing(topic: Topic
     assert (await client.jetstream().stream_info(topic.stream.name)).state.messages == 1
 
 
-async def test_consuming_goes_on_after_nats_was_killed_and_after_it_lost_its_storage(nats_server: NatsServer) -> None:
+async def test_consuming_goes_on_after_nats_was_killed_and_after_it_lost_its_storage(
+    nats_server: NatsServer, payments_db: Database
+) -> None:
     stream, consumer = Stream("S", ("s.>",), max_age=600), Consumer("c", "S", ("s.made",))
     bus = Bus(nats_server.url, [stream], [consumer])
     await bus.connect()
     handler = Handler()
-    consuming = asyncio.create_task(bus.consume(consumer, handler))
+    consuming = asyncio.create_task(bus.consume(consumer, handler, payments_db))
     published = [Event(new_id(), "s.made", b"", "") for _ in range(3)]
 
     async def publish(message: Event) -> bool:

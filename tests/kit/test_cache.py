@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from kit.cache import Cache
-from tests.support import RunningStack, free_port, unique
+from tests.support import RunningStack, eventually, free_port, unique
 
 
 @pytest.fixture
@@ -44,35 +44,65 @@ class BlackHole:
 async def test_what_was_stored_is_found_and_expires_by_itself(cache: Cache, stack: RunningStack) -> None:
     key = unique()
     assert await cache.get(key) is None
-    await cache.fill(key, b"value")
+    await cache.fill({key: b"value"})
     assert await cache.get(key) == b"value"
     redis = Redis.from_url(stack.redis_url)
-    assert 0 < await redis.ttl(key) <= 60
-    await cache.refresh({key: b"newer"})
     assert 0 < await redis.ttl(key) <= 60
     await redis.aclose()
 
 
-async def test_a_reader_does_not_overwrite_what_a_writer_stored(cache: Cache) -> None:
-    key = unique()
-    await cache.refresh({key: b"committed a moment ago"})
-    await cache.fill(key, b"read before that")
-    assert await cache.get(key) == b"committed a moment ago"
-
-
-async def test_a_writer_overwrites_whatever_is_there(cache: Cache) -> None:
+async def test_what_is_there_is_not_stored_again(cache: Cache) -> None:
     keys = [unique() for _ in range(3)]
-    for key in keys:
-        await cache.fill(key, b"old")
-    await cache.refresh(dict.fromkeys(keys, b"new"))
-    assert [await cache.get(key) for key in keys] == [b"new"] * 3
-    await cache.refresh({})
+    await cache.fill({keys[0]: b"first"})
+    await cache.fill(dict.fromkeys(keys, b"second"))
+    assert [await cache.get(key) for key in keys] == [b"first", b"second", b"second"]
+    await cache.fill({})
+
+
+async def test_what_is_about_to_change_is_forgotten_and_nobody_stores_it_for_a_while(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.FORGET_SECONDS", 1)
+    old, absent = unique(), unique()
+    await cache.fill({old: b"old"})
+    await cache.forget([old, absent])
+    for key in (old, absent):
+        # Whoever read it before the commit.
+        await cache.fill({key: b"old"})
+        assert await cache.get(key) is None
+
+    async def filled() -> bool:
+        await cache.fill({old: b"new"})
+        return await cache.get(old) == b"new"
+
+    await eventually(filled)
+    await cache.forget([])
+
+
+async def test_what_could_not_be_forgotten_is_forgotten_when_the_cache_is_back(
+    cache: Cache, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
+    key = unique()
+    await cache.fill({key: b"old"})
+    redis = Redis.from_url(stack.redis_url)
+    await redis.client_pause(300, all=False)
+    await cache.forget([key])
+    # Not by whoever forgot it, and soon by nobody.
+    assert await cache.get(key) is None
+
+    async def forgotten() -> bool:
+        return await redis.get(key) == b""
+
+    await eventually(forgotten)
+    await redis.aclose()
 
 
 async def use(cache: Cache) -> bytes | None:
     """Does everything a service does with its cache."""
-    await cache.fill("k", b"v")
-    await cache.refresh({"k": b"v", "l": b"w"})
+    await cache.fill({"k": b"v", "l": b"w"})
+    await cache.forget(["l"])
     return await cache.get("k")
 
 
@@ -114,7 +144,7 @@ async def test_when_the_while_is_over_the_cache_is_used_again(
 ) -> None:
     monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
     key = unique()
-    await cache.fill(key, b"value")
+    await cache.fill({key: b"value"})
     redis = Redis.from_url(stack.redis_url)
     await redis.client_pause(150, all=True)
     assert await cache.get(key) is None

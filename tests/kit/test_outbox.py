@@ -33,13 +33,6 @@ async def bus(stack: RunningStack, stream: Stream) -> AsyncIterator[Bus]:
     await bus.close()
 
 
-@pytest.fixture
-async def client(stack: RunningStack) -> AsyncIterator[Client]:
-    client = await nats.connect(stack.nats_url)
-    yield client
-    await client.drain()
-
-
 def messages(stream: Stream, number: int) -> list[Event]:
     return [Event(new_id(), f"{stream.name}.made", str(n).encode(), f"trace-{n}") for n in range(number)]
 

@@ -4,7 +4,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.orders.domain import MAX_TOTAL_PRICE, TotalMismatch, TotalTooLarge, total_price
+from services.orders.domain import (
+    AUTHORIZE,
+    AUTHORIZED,
+    CANCEL,
+    CANCELED,
+    DECLINE,
+    DESCRIBE,
+    EXPIRE,
+    MAX_TOTAL_PRICE,
+    PAID,
+    PAY,
+    PENDING,
+    REFUND,
+    RELEASE,
+    SHIP,
+    SHIPPED,
+    TRANSITIONS,
+    RefundTooLarge,
+    TotalMismatch,
+    TotalTooLarge,
+    TransitionNotAllowed,
+    require,
+    require_refundable,
+    total_price,
+)
 
 LINES = st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 100_000_000_000)), min_size=1, max_size=100)
 
@@ -33,3 +57,39 @@ def test_the_largest_total_is_allowed_and_one_more_is_not() -> None:
     assert total_price([(10, MAX_TOTAL_PRICE // 10)], 0, None) == MAX_TOTAL_PRICE
     with pytest.raises(TotalTooLarge):
         total_price([(10, MAX_TOTAL_PRICE // 10), (1, 1)], 0, None)
+
+
+STEPS_FROM = {
+    PENDING: {AUTHORIZE: AUTHORIZED, PAY: PAID, DECLINE: CANCELED, RELEASE: CANCELED, CANCEL: CANCELED}
+    | {EXPIRE: CANCELED, DESCRIBE: PENDING},
+    AUTHORIZED: {PAY: PAID, RELEASE: CANCELED, CANCEL: CANCELED, SHIP: AUTHORIZED, DESCRIBE: AUTHORIZED},
+    PAID: {CANCEL: CANCELED, SHIP: SHIPPED, DESCRIBE: PAID, REFUND: PAID},
+    SHIPPED: {REFUND: SHIPPED},
+    CANCELED: {},
+}
+
+
+@pytest.mark.parametrize("status", STEPS_FROM)
+@pytest.mark.parametrize("step", TRANSITIONS)
+def test_each_status_allows_its_steps_and_no_other(step: str, status: str) -> None:
+    if after := STEPS_FROM[status].get(step):
+        assert require(step, status) == after
+    else:
+        with pytest.raises(TransitionNotAllowed, match=status):
+            require(step, status)
+
+
+def test_what_is_shipped_or_canceled_stays_that() -> None:
+    for transitions in TRANSITIONS.values():
+        for before, after in transitions.items():
+            assert before == after or before not in (SHIPPED, CANCELED)
+
+
+@given(st.integers(1, MAX_TOTAL_PRICE), st.data())
+def test_no_more_comes_back_than_was_paid(paid_price: int, data: st.DataObject) -> None:
+    refunded = data.draw(st.integers(0, paid_price))
+    under_way = data.draw(st.integers(0, paid_price - refunded))
+    left = paid_price - refunded - under_way
+    require_refundable(left, paid_price, refunded, under_way)
+    with pytest.raises(RefundTooLarge, match=str(left)):
+        require_refundable(left + 1, paid_price, refunded, under_way)

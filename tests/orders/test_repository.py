@@ -1,7 +1,7 @@
 """services.orders.repository with many rows loaded: what is on the order path uses indexes."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,8 +18,15 @@ LOAD = (
     """INSERT INTO orders
        SELECT ('00000000-0000-7000-8000-' || lpad((n % 200)::text, 12, '0'))::uuid, uuidv7(),
               CASE WHEN n > :rows - 100 THEN 'PENDING' ELSE 'PAID' END, '', '[]', '', 10, 'RUB', now(), now(),
-              CASE WHEN n > :rows - 100 THEN now() END
+              CASE WHEN n > :rows - 100 THEN now() END, 'AUTOMATIC', CASE WHEN n > :rows - 100 THEN 0 ELSE 10 END
        FROM generate_series(1, :rows) AS n""",
+    """INSERT INTO order_changes
+       SELECT user_id, id, 2, 'PAID', 'PAYMENT', '', 0, '', NULL, now() FROM orders WHERE status = 'PAID'""",
+    # Five of each order; of one in a hundred there is no answer yet.
+    """INSERT INTO refunds
+       SELECT user_id, id, uuidv7(), 1, CASE WHEN n % 100 = 0 THEN 'PENDING' ELSE 'SUCCEEDED' END, '', user_id, now(),
+              CASE WHEN n % 100 = 0 THEN now() END
+       FROM (SELECT user_id, id, row_number() OVER () AS n FROM orders, generate_series(1, 5)) AS of_order""",
     """INSERT INTO idempotency_keys SELECT user_id, 'CreateOrder', id::text, '', '' FROM orders""",
     """ANALYZE""",
 )
@@ -41,19 +48,41 @@ async def loaded(stack: RunningStack, templates: dict[str, str]) -> AsyncIterato
 @pytest.mark.parametrize("size", [ONE, BATCH])
 async def test_no_statement_walks_through_a_table(size: int, loaded: Database) -> None:
     async with loaded.autocommit() as connection:
-        found = await connection.execute(sql("SELECT user_id, id FROM orders ORDER BY id LIMIT :size"), size=size)
-        orders = [(str(row["user_id"]), str(row["id"])) for row in found]
-    users, ids = [user for user, _ in orders], [order for _, order in orders]
+        found = await connection.execute(
+            sql("SELECT user_id, order_id, id FROM refunds ORDER BY order_id LIMIT :size"), size=size
+        )
+    users, ids, refunds = ([str(row[column]) for row in found] for column in ("user_id", "order_id", "id"))
     now = datetime.now(UTC)
     statements: dict[Any, dict[str, Any]] = {
-        repository._SETTLE: {
+        repository._CHANGE: {
             "user_ids": users,
             "ids": ids,
-            "now": now,
-            "statuses": ["PAID"] * size,
             "cancel_reasons": [""] * size,
+            "paid_prices": [10] * size,
+            "before": ["PENDING", "AUTHORIZED"],
+            "after": ["PAID", "PAID"],
+            "cause": "PAYMENT",
+            "actor_id": None,
+            "description": None,
+            "shipped_by": None,
+            "asked_at": None,
+            "now": now,
         },
-        repository._UNANSWERED: {"now": now, "limit": 500},
+        repository._REVERSE: {
+            "user_ids": users,
+            "ids": ids,
+            "paid": [10] * size,
+            "refunded": [10] * size,
+            "now": now,
+        },
+        repository._REFUND: {"user_ids": users, "order_ids": ids, "ids": refunds, "now": now},
+        repository._REFUSE_REFUNDS: {"user_ids": users, "order_ids": ids, "ids": refunds},
+        repository._REFUNDS_UNDER_WAY: {"user_id": users[0], "order_id": ids[0]},
+        repository._UNANSWERED: {"now": now, "pending_since": now - timedelta(days=1), "limit": 500},
+        repository._UNANSWERED_REFUNDS: {"now": now, "limit": 500},
+        repository._HISTORY: {"user_id": users[0], "order_id": ids[0]},
+        repository._LOCK_BY_ID: {"order_id": ids[0]},
+        repository._LOCK_BY_OWNER: {"user_id": users[0], "order_id": ids[0]},
         repository._BY_ID: {"order_id": ids[0]},
         repository._BY_OWNER: {"user_id": users[0], "order_id": ids[0]},
         repository._PAGE: {"user_id": users[0], "status": "", "before": new_id(), "limit": 21},

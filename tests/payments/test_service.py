@@ -295,6 +295,7 @@ def order(**wrong: object) -> OrderCreated:
         (topology.REFUND_REQUESTED, RefundRequested(refund_id=new_id(), order_id=new_id(), user_id=new_id(), amount=5)),
         (topology.ORDER_PAID, order()),
     ],
+    ids=["noise", "no price", "a negative price", "no order", "another order", "another user", "NUL", "nothing"],
 )
 async def test_a_message_that_asks_for_nothing_fails_and_leaves_nothing(
     subject: str, message: bytes | Message, service: PaymentService, payments_db: Database

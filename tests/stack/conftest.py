@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests import support
 from tests.support import gozon
+
+MAX_DEPOSIT = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class OwnStack:
         return found
 
     def up(self) -> None:
-        """Starts it on free ports; fails the test when it does not come up."""
-        result = self.gozon("up", "--free-ports", "--rate-limit-scale", "100")
+        """Starts it on free ports with a setting of its own; fails the test when it does not come up."""
+        result = self.gozon(
+            "up", "--free-ports", "--rate-limit-scale", "100", "--setting", f"payments.max_deposit={MAX_DEPOSIT}"
+        )
         assert result.returncode == 0, result.stdout + result.stderr
 
     def process(self, name: str) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def new_home() -> Iterator[Callable[[], OwnStack]]:
     made = []
 
     def make() -> OwnStack:
-        made.append(OwnStack(Path(tempfile.mkdtemp(prefix="gozon-test-stack-")) / "home"))
+        made.append(OwnStack(support.new_home()))
         return made[-1]
 
     yield make
@@ -63,7 +67,6 @@ def new_home() -> Iterator[Callable[[], OwnStack]]:
         if own.home.exists():
             reset = own.gozon("reset", "--yes")
             assert reset.returncode == 0, reset.stdout + reset.stderr
-        own.home.parent.rmdir()
 
 
 @pytest.fixture(scope="package")

@@ -9,12 +9,39 @@ from tests.support import gozon
 
 
 def test_help_names_every_command() -> None:
-    commands = ["up", "down", "status", "logs", "demo", "check", "doctor", "reset", "migrate", "admin", "keys"]
+    commands = [
+        "up",
+        "down",
+        "status",
+        "logs",
+        "demo",
+        "check",
+        "statement",
+        "doctor",
+        "reset",
+        "migrate",
+        "admin",
+        "keys",
+        "dlq",
+    ]
     text = gozon("--help").stdout
     assert [command for command in commands if command not in text] == []
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "migrate", "admin grant ann@x", "admin revoke ann@x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "check",
+        "check --watch",
+        "statement ann@x",
+        "migrate",
+        "admin grant ann@x",
+        "admin revoke ann@x",
+        "dlq list",
+        "dlq show x",
+    ],
+)
 def test_what_needs_a_stack_says_so(command: str, tmp_path: Path) -> None:
     result = gozon(*command.split(), "--home", str(tmp_path / "none"))
     assert result.returncode == 1
@@ -25,7 +52,14 @@ def test_what_can_not_be_chosen_is_refused(tmp_path: Path) -> None:
     home = tmp_path / "none"
     assert gozon("up", "--log-level", "loud", "--home", str(home)).returncode == 2
     assert gozon("status", "--secrets", "--home", str(home)).returncode == 2
+    assert gozon("statement", "ann@x", "--from", "yesterday", "--home", str(home)).returncode == 2
     assert not home.exists()
+
+
+def test_an_unknown_setting_is_refused_with_those_that_exist(tmp_path: Path) -> None:
+    result = gozon("up", "--setting", "payments.hold_hours=1", "--home", str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert "payments.hold_seconds" in result.stderr
 
 
 def test_logs_say_that_there_are_none(tmp_path: Path) -> None:

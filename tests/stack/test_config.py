@@ -1,11 +1,27 @@
-"""Which ports and instances a stack gets."""
+"""Which ports, instances and settings a stack gets."""
 
+import importlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from stack.config import DEFAULT_PORTS, FREE_PORTS, Config, ConfigError, Options, choose, parse_pairs
+from kit.settings import Settings
+from stack.config import (
+    DEFAULT_PORTS,
+    FREE_PORTS,
+    SERVICES,
+    SETTINGS,
+    Config,
+    ConfigError,
+    Options,
+    choose,
+    parse_pairs,
+    parse_range,
+)
+from stack.home import Home, Secrets, Stack
+from stack.processes import service_env
 
 
 @pytest.fixture
@@ -38,8 +54,12 @@ def test_further_instances_listen_ten_ports_higher() -> None:
 
 
 def test_what_was_chosen_is_used_again_unless_something_else_is_asked_for() -> None:
-    first = choose(Options(ports={"edge": 9000, "nats": 9001}, instances={"orders": 2}, rate_limit_scale=7), None)
-    again = choose(Options(ports={"edge": 9002}, edge_concurrency=2), first)
+    chosen = {"payments.hold_seconds": 60, "orders.pending_seconds": 90}
+    first = choose(
+        Options(ports={"edge": 9000, "nats": 9001}, instances={"orders": 2}, rate_limit_scale=7, settings=chosen), None
+    )
+    again = choose(Options(ports={"edge": 9002}, edge_concurrency=2, settings={"orders.pending_seconds": 120}), first)
+    assert again.settings == {"payments.hold_seconds": 60, "orders.pending_seconds": 120}
     assert again.ports == first.ports | {"edge": 9002}
     assert (again.instances["orders"], again.rate_limit_scale, again.edge_concurrency) == (2, 7, 2)
 
@@ -52,12 +72,41 @@ def test_free_ports_are_all_different_and_leave_given_ones_alone() -> None:
     assert all(port in FREE_PORTS for port in others)
 
 
+def test_free_ports_are_chosen_where_one_says() -> None:
+    config = choose(Options(free_ports=True, free_range=parse_range("20100-20199")), None)
+    assert set(config.ports.values()) < set(range(20100, 20200))
+
+
+@pytest.mark.parametrize("text", ["", "20000", "20000-", "20100-20000", "0-9", "20000-65536", "a-b"])
+def test_a_range_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="first-last"):
+        parse_range(text)
+
+
 def test_free_ports_of_last_time_are_kept_while_they_are_free(taken_port: int) -> None:
     first = choose(Options(free_ports=True), None)
     blocked = Config(ports=first.ports | {"nats": taken_port})
     again = choose(Options(free_ports=True), blocked)
     assert again.ports["nats"] not in {taken_port, *blocked.ports.values()}
     assert again.ports | {"nats": 0} == first.ports | {"nats": 0}
+
+
+def test_a_setting_that_an_older_version_knew_is_forgotten() -> None:
+    assert choose(Options(), Config(settings={"payments.colour": 1})).settings == {}
+
+
+def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() -> None:
+    stack = Stack(Home(Path("home")), Config(), Secrets(*[""] * len(Secrets.__dataclass_fields__)))
+    found = set()
+    for service in SERVICES:
+        [settings] = (
+            kind
+            for kind in vars(importlib.import_module(f"services.{service}.__main__")).values()
+            if isinstance(kind, type) and issubclass(kind, Settings) and kind is not Settings
+        )
+        ours = {*service_env(stack, service, service), "GOZON_ADMIN_EMAIL", "GOZON_ADMIN_PASSWORD"}
+        found |= {f"{service}.{name}" for name in settings.model_fields if f"GOZON_{name.upper()}" not in ours}
+    assert found == set(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +121,8 @@ def test_free_ports_of_last_time_are_kept_while_they_are_free(taken_port: int) -
         Options(instances={"orders": 10}),
         Options(rate_limit_scale=0),
         Options(edge_concurrency=0),
+        Options(settings={"payments.hold_hours": 1}),
+        Options(settings={"hold_seconds": 1}),
         Options(log_level="loud"),  # type: ignore[arg-type]  # a file of an old version may say so
     ],
 )

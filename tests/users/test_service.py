@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kit.db import Database, sql
-from kit.errors import InvalidToken, StaleEtag
+from kit.errors import InvalidToken, ResourceExhausted, StaleEtag
 from kit.ids import new_id
 from services.users.domain import (
     FREE_ATTEMPTS,
@@ -293,13 +293,47 @@ async def test_a_password_changed_during_a_sign_in_ends_it(service: UserService,
     assert await count(users_db, "refresh_tokens") == 0
 
 
-async def _waits_for_a_lock(database: Database) -> bool:
+async def test_of_two_who_change_the_password_at_once_one_wins(service: UserService, users_db: Database) -> None:
+    """Both know the old password; when the second one writes, it is another already."""
+    user = await service.register(EMAIL, PASSWORD, "")
+    passwords = ["the first new password", "the second new password"]
+    async with users_db.transaction() as tx:
+        # Both have verified the old password before either can write.
+        await tx.execute(sql("SELECT 1 FROM users FOR UPDATE"))
+        changes = [asyncio.create_task(service.change_password(user.id, PASSWORD, new)) for new in passwords]
+        await eventually(lambda: _waits_for_a_lock(users_db, waiting=2))
+    results = await asyncio.gather(*changes, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["NoneType", "WrongPassword"]
+    winner = results.index(None)
+    assert await service.sign_in(EMAIL, passwords[winner])
+    with pytest.raises(InvalidCredentials):
+        await service.sign_in(EMAIL, passwords[1 - winner])
+
+
+async def _waits_for_a_lock(database: Database, waiting: int = 1) -> bool:
     async with database.autocommit() as connection:
         [row] = await connection.execute(
             sql("""SELECT count(*) AS waiting FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'""")
         )
-    return bool(row["waiting"])
+    return bool(row["waiting"] == waiting)
+
+
+async def test_when_too_many_passwords_wait_the_next_is_refused_and_not_counted(
+    service: UserService, users_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.users.service.MAX_HASHING", 1)
+    user = await service.register(EMAIL, PASSWORD, "")
+    with service._hashing_slot():
+        for refused in (
+            service.register("ben@example.com", PASSWORD, ""),
+            service.sign_in(EMAIL, PASSWORD),
+            service.change_password(user.id, PASSWORD, "another good password"),
+        ):
+            with pytest.raises(ResourceExhausted):
+                await refused
+    assert [await count(users_db, table) for table in ("users", "attempts")] == [1, 0]
+    assert await service.sign_in(EMAIL, PASSWORD)
 
 
 async def test_who_signs_in_a_few_times_at_once_waits_for_nobody(service: UserService) -> None:

@@ -24,6 +24,8 @@ from tests.support import User, reason_of
 Json = dict[str, Any]
 Headers = dict[str, str] | list[tuple[str, str]]
 HTTP_BODY = "google.api.HttpBody"
+TEXT_IN_JSON = {"google.protobuf.FieldMask", "google.protobuf.Timestamp"}
+"""Messages that JSON writes as text."""
 CALL_SECONDS = 20
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -189,13 +191,17 @@ def _values(owner: Owner) -> Json:
         "page_size": 5,
         "page_token": "",
         "status": "STATUS_UNSPECIFIED",
+        "UpdateOrderRequest.status": "CANCELED",
+        "update_mask": "description",
+        "capture": "AUTOMATIC",
+        "at": "2999-12-31T00:00:00Z",
     }
 
 
 def _sample(message: Descriptor, values: Json) -> Json:
     request: Json = {}
     for field in message.fields:
-        if field.message_type is None:
+        if field.message_type is None or field.message_type.full_name in TEXT_IN_JSON:
             by_field = f"{message.name}.{field.name}"
             name = by_field if by_field in values else field.name
             if name not in values:
@@ -211,7 +217,10 @@ def _string_fields(message: Descriptor) -> Iterator[tuple[str, ...]]:
     for field in message.fields:
         if field.type == FieldDescriptor.TYPE_STRING:
             yield (field.name,)
-        elif field.message_type is not None and field.message_type.full_name != "google.protobuf.Any":
+        elif field.message_type is not None and field.message_type.full_name not in {
+            "google.protobuf.Any",
+            *TEXT_IN_JSON,
+        }:
             yield from ((field.name, *path) for path in _string_fields(field.message_type))
 
 

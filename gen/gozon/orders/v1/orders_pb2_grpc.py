@@ -146,7 +146,8 @@ class OrdersServiceServicer:
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
         (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
-        nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+        nothing, (TOO_MANY_CHANGES) for a new description after 300 changes; ABORTED (STALE_ETAG) when the order is not any
+        more what the etag stands for: read it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,7 +172,7 @@ class OrdersServiceServicer:
 
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
         (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
-        more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        more than what is left of what was paid; TOO_MANY_CHANGES after 300 changes); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

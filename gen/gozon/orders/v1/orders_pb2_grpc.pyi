@@ -73,7 +73,8 @@ class OrdersServiceStub:
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
     (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
-    nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+    nothing, (TOO_MANY_CHANGES) for a new description after 300 changes; ABORTED (STALE_ETAG) when the order is not any
+    more what the etag stands for: read it again.
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.Order]
     """Cancels an order that is not shipped. What was held or taken for it comes back to the account, once, a
@@ -90,7 +91,7 @@ class OrdersServiceStub:
 
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
     (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
-    more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    more than what is left of what was paid; TOO_MANY_CHANGES after 300 changes); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
     """
     ListOrderHistory: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListOrderHistoryRequest, _orders_pb2.ListOrderHistoryResponse]
     """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
@@ -150,7 +151,8 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
     (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
-    nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+    nothing, (TOO_MANY_CHANGES) for a new description after 300 changes; ABORTED (STALE_ETAG) when the order is not any
+    more what the etag stands for: read it again.
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.CancelOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Cancels an order that is not shipped. What was held or taken for it comes back to the account, once, a
@@ -167,7 +169,7 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
 
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
     (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
-    more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    more than what is left of what was paid; TOO_MANY_CHANGES after 300 changes); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
     """
     ListOrderHistory: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListOrderHistoryRequest, _orders_pb2.ListOrderHistoryResponse]  # type: ignore[assignment]
     """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
@@ -254,7 +256,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND); INVALID_ARGUMENT (INVALID_REQUEST); PERMISSION_DENIED
         (ADMIN_ONLY); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when the status does not allow it, which changes
-        nothing; ABORTED (STALE_ETAG) when the order is not any more what the etag stands for: read it again.
+        nothing, (TOO_MANY_CHANGES) for a new description after 300 changes; ABORTED (STALE_ETAG) when the order is not any
+        more what the etag stands for: read it again.
         """
 
     @_abc_1.abstractmethod
@@ -283,7 +286,7 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED); PERMISSION_DENIED (ADMIN_ONLY); NOT_FOUND
         (ORDER_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED in another status; REFUND_TOO_LARGE when it is
-        more than what is left of what was paid); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        more than what is left of what was paid; TOO_MANY_CHANGES after 300 changes); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,330 @@
+"""What `gozon check` demands of each database: rules as data, conditions that must be true of every row of a scan.
+
+A scan reads a table once, with what belongs to its rows, however many rules there are about it. What is not finished
+is judged only when it is older than `stuck_before`, a moment that every rule may name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Guarantee = Literal["nothing lost", "paid once", "books balance"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must be true of every row: an SQL condition over the columns of its scan. NULL is not true."""
+
+    name: str
+    guarantee: Guarantee
+    must: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A query, and the rules about its rows."""
+
+    source: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def sql(self) -> str:
+        """Returns the rows that break a rule, and in `lies` for each rule whether they do; $1 is in seconds."""
+        lies = ", ".join(f"({rule.must}) IS NOT TRUE" for rule in self.rules)
+        truth = " AND ".join(f"({rule.must})" for rule in self.rules)
+        return f"""
+            SELECT ARRAY[{lies}] AS lies, scanned.*
+            FROM ({self.source}) AS scanned, (SELECT now() - make_interval(secs => $1) AS stuck_before) AS patience
+            WHERE ({truth}) IS NOT TRUE
+        """
+
+
+def _outbox(of: str) -> Scan:
+    published = Rule(f"events of {of} are published", "nothing lost", "created_at >= stuck_before")
+    return Scan("SELECT id, subject, created_at FROM outbox", (published,))
+
+
+def _none(source: str, name: str, guarantee: Guarantee) -> Scan:
+    """For what must not be there at all."""
+    return Scan(source, (Rule(name, guarantee, "false"),))
+
+
+_ORDERS = Scan(
+    """
+    SELECT user_id, orders.id AS order_id, orders.status, orders.cancel_reason, total_price, paid_price, refunded_price,
+           orders.currency, created_at, updated_at, asked_at, shipped_by, orders.version,
+           coalesce(changes, 0) AS changes, coalesce(gave_back, 0) AS gave_back,
+           last.status AS last_status, last.cancel_reason AS last_cancel_reason, coalesce(refunds, 0) AS refunds
+    FROM orders
+    LEFT JOIN (
+        SELECT user_id, order_id AS id, count(*) AS changes, sum(refunded) AS gave_back FROM order_changes GROUP BY 1, 2
+    ) AS history USING (user_id, id)
+    LEFT JOIN (SELECT user_id, order_id AS id, version, status, cancel_reason FROM order_changes) AS last
+        USING (user_id, id, version)
+    LEFT JOIN (
+        SELECT user_id, order_id AS id, sum(amount) AS refunds FROM refunds WHERE status = 'SUCCEEDED' GROUP BY 1, 2
+    ) AS refunds USING (user_id, id)
+    """,
+    (
+        Rule(
+            "an order does not stay PENDING",
+            "nothing lost",
+            "status <> 'PENDING' OR created_at >= stuck_before",
+        ),
+        Rule(
+            "an order that asks for its capture or its reversal gets an answer",
+            "nothing lost",
+            "status = 'PENDING' OR asked_at IS NULL OR updated_at >= stuck_before",
+        ),
+        Rule(
+            "an order that waits for an answer, and no other, will ask again",
+            "nothing lost",
+            """CASE status
+                   WHEN 'PENDING' THEN asked_at IS NOT NULL
+                   WHEN 'AUTHORIZED' THEN (asked_at IS NOT NULL) = (shipped_by IS NOT NULL)
+                   WHEN 'CANCELED' THEN asked_at IS NULL OR cancel_reason IN ('REQUESTED', 'EXPIRED')
+                   ELSE asked_at IS NULL
+               END""",
+        ),
+        Rule(
+            "what was paid and given back fits the order's status",
+            "paid once",
+            """0 <= refunded_price AND refunded_price <= paid_price AND CASE status
+                   WHEN 'PENDING' THEN paid_price = 0
+                   WHEN 'AUTHORIZED' THEN paid_price = 0
+                   WHEN 'CANCELED' THEN asked_at IS NOT NULL OR refunded_price = paid_price
+                   ELSE paid_price > 0
+               END""",
+        ),
+        Rule(
+            "what an order got back is the sum of its refunds",
+            "paid once",
+            # Its cancellation gives back the rest.
+            "CASE status WHEN 'CANCELED' THEN refunds <= refunded_price ELSE refunds = refunded_price END",
+        ),
+        Rule(
+            "an order is what its history led to",
+            "nothing lost",
+            """version = 1 + changes AND gave_back = refunded_price
+               AND CASE version
+                   WHEN 1 THEN status = 'PENDING'
+                   ELSE last_status = status AND last_cancel_reason = cancel_reason
+               END""",
+        ),
+    ),
+)
+_REFUNDS_OF_ORDERS = Scan(
+    """
+    SELECT user_id, refunds.order_id, refunds.id AS refund_id, refunds.status, amount, refunds.created_at,
+           refunds.asked_at, orders.status AS order_status
+    FROM refunds LEFT JOIN (SELECT user_id, id AS order_id, status FROM orders) AS orders USING (user_id, order_id)
+    """,
+    (
+        Rule("a refund does not stay PENDING", "nothing lost", "status <> 'PENDING' OR created_at >= stuck_before"),
+        Rule(
+            "a refund that waits for an answer, and no other, will be asked for again",
+            "nothing lost",
+            "(status = 'PENDING') = (asked_at IS NOT NULL)",
+        ),
+        Rule("a refund belongs to an order", "paid once", "order_status IS NOT NULL"),
+    ),
+)
+_CHANGES_OF_NOTHING = _none(
+    """
+    SELECT user_id, order_id, version, status FROM order_changes
+    WHERE NOT EXISTS (SELECT FROM orders WHERE orders.user_id = order_changes.user_id AND id = order_id)
+    """,
+    "what happened, happened to an order",
+    "nothing lost",
+)
+
+_TRANSACTIONS = Scan(
+    # What each hash is over is in services/payments/ledger.py.
+    """
+    SELECT user_id, number, kind, order_id, currency, account_currency, balance, held, created_at, entries, moved,
+           total, directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
+           lag(created_at) OVER chain AS created_before, sum(coalesce(own, 0)) OVER chain AS booked_balance,
+           sum(coalesce(reserved, 0)) OVER chain AS booked_held,
+           hash, sha256(lag(hash, 1, '') OVER chain || convert_to(concat_ws('|', user_id, number, kind,
+               coalesce(order_id::text, ''), currency, coalesce(moved, ''), balance, held,
+               (extract(epoch FROM created_at) * 1000000)::bigint), 'UTF8')) AS computed_hash
+    FROM transactions
+    LEFT JOIN (
+        SELECT user_id, number, count(*) AS entries, sum(amount) AS total,
+               string_agg(account || ':' || amount, ',' ORDER BY account) AS moved,
+               string_agg(account || CASE WHEN amount > 0 THEN '+' ELSE '-' END, ' ' ORDER BY account) AS directions,
+               sum(amount) FILTER (WHERE account IN ('available', 'held')) AS own,
+               sum(amount) FILTER (WHERE account = 'held') AS reserved
+        FROM entries GROUP BY user_id, number
+    ) AS booked USING (user_id, number)
+    LEFT JOIN (SELECT user_id, currency AS account_currency FROM accounts) AS owners USING (user_id)
+    WINDOW chain AS (PARTITION BY user_id ORDER BY number ROWS UNBOUNDED PRECEDING)
+    """,
+    (
+        Rule(
+            "a transaction has two entries or more, and they sum to zero", "books balance", "entries > 1 AND total = 0"
+        ),
+        Rule(
+            "each kind of transaction moves money its own way",
+            "books balance",
+            """(kind, directions) IN (
+                   ('DEPOSIT', 'available+ funding-'), ('CHARGE', 'available- revenue+'), ('HOLD', 'available- held+'),
+                   ('CAPTURE', 'held- revenue+'), ('CAPTURE', 'available+ held- revenue+'),
+                   ('RELEASE', 'available+ held-'), ('REFUND', 'available+ revenue-')
+               ) AND (kind = 'DEPOSIT') = (order_id IS NULL)""",
+        ),
+        Rule("transactions are numbered without a gap", "books balance", "number = number_before + 1"),
+        Rule(
+            "transactions are in the sequence of their time",
+            "books balance",
+            "created_before IS NULL OR created_at >= created_before",
+        ),
+        Rule("the hash of a transaction is over it and the hash before", "books balance", "hash = computed_hash"),
+        Rule(
+            "the balance after a transaction is the sum of the entries so far",
+            "books balance",
+            "balance = booked_balance AND held = booked_held",
+        ),
+        Rule("0 <= held <= balance after each transaction", "books balance", "0 <= held AND held <= balance"),
+        Rule("a transaction is in the currency of its account", "books balance", "currency = account_currency"),
+    ),
+)
+_ENTRIES_OF_NOTHING = _none(
+    """
+    SELECT user_id, number, account, amount FROM entries
+    WHERE NOT EXISTS (
+        SELECT FROM transactions WHERE transactions.user_id = entries.user_id AND transactions.number = entries.number)
+    """,
+    "an entry belongs to a transaction",
+    "books balance",
+)
+_ACCOUNTS = Scan(
+    """
+    SELECT user_id, accounts.currency, accounts.balance, accounts.held, accounts.number, accounts.hash,
+           coalesce(last_number, 0) AS last_number, coalesce(last_hash, '') AS last_hash,
+           coalesce(booked, 0) AS booked, coalesce(booked_held, 0) AS booked_held, coalesce(on_hold, 0) AS on_hold
+    FROM accounts
+    LEFT JOIN (
+        SELECT DISTINCT ON (user_id) user_id, number AS last_number, hash AS last_hash FROM transactions
+        ORDER BY user_id DESC, number DESC
+    ) AS chains USING (user_id)
+    LEFT JOIN (
+        SELECT user_id, sum(amount) AS booked, sum(amount) FILTER (WHERE account = 'held') AS booked_held FROM entries
+        WHERE account IN ('available', 'held') GROUP BY user_id
+    ) AS booked USING (user_id)
+    LEFT JOIN (
+        SELECT user_id, sum(amount) AS on_hold FROM payments WHERE status = 'AUTHORIZED' GROUP BY user_id
+    ) AS holds USING (user_id)
+    """,
+    (
+        Rule(
+            "an account ends where its chain of transactions ends",
+            "books balance",
+            "number = last_number AND hash = last_hash",
+        ),
+        Rule(
+            "a balance is the sum of its entries",
+            "books balance",
+            "balance = booked AND held = booked_held",
+        ),
+        Rule("what an account holds is held for payments", "books balance", "held = on_hold"),
+        Rule("0 <= held <= balance", "books balance", "0 <= held AND held <= balance"),
+    ),
+)
+_PAYMENTS = Scan(
+    """
+    SELECT user_id, order_id, status, reason, amount, currency, captured, refunded, expires_at,
+           coalesce(moved, 0) AS moved, account_currency, coalesce(holds, 0) AS holds, coalesce(charges, 0) AS charges,
+           coalesce(captures, 0) AS captures, coalesce(releases, 0) AS releases, coalesce(taken, 0) AS taken,
+           coalesce(given_back, 0) AS given_back, coalesce(still_held, 0) AS still_held, coalesce(refunds, 0) AS refunds
+    FROM payments
+    LEFT JOIN (
+        SELECT user_id, order_id, count(*) AS moved,
+               count(*) FILTER (WHERE kind = 'HOLD') AS holds, count(*) FILTER (WHERE kind = 'CHARGE') AS charges,
+               count(*) FILTER (WHERE kind = 'CAPTURE') AS captures,
+               count(*) FILTER (WHERE kind = 'RELEASE') AS releases,
+               sum(earned.amount) FILTER (WHERE kind IN ('CHARGE', 'CAPTURE')) AS taken,
+               -sum(earned.amount) FILTER (WHERE kind = 'REFUND') AS given_back, sum(reserved.amount) AS still_held
+        FROM transactions
+        LEFT JOIN (SELECT * FROM entries WHERE account = 'revenue') AS earned USING (user_id, number)
+        LEFT JOIN (SELECT * FROM entries WHERE account = 'held') AS reserved USING (user_id, number)
+        WHERE order_id IS NOT NULL GROUP BY user_id, order_id
+    ) AS booked USING (user_id, order_id)
+    LEFT JOIN (
+        SELECT user_id, order_id, sum(amount) AS refunds FROM refunds WHERE status = 'SUCCEEDED' GROUP BY 1, 2
+    ) AS refunds USING (user_id, order_id)
+    LEFT JOIN (SELECT user_id, currency AS account_currency FROM accounts) AS payers USING (user_id)
+    """,
+    (
+        Rule("a payment that failed moved nothing", "paid once", "status <> 'FAILED' OR moved = 0"),
+        Rule(
+            "a payment was taken by one CHARGE or CAPTURE, or not at all",
+            "paid once",
+            """taken = captured AND charges + captures = CASE
+                   WHEN status = 'CAPTURED' OR status = 'REVERSED' AND captured > 0 THEN 1 ELSE 0
+               END""",
+        ),
+        Rule(
+            "a hold is held once, and captured or released once",
+            "paid once",
+            """holds = CASE WHEN expires_at IS NULL THEN 0 ELSE 1 END
+               AND holds = captures + releases + CASE status WHEN 'AUTHORIZED' THEN 1 ELSE 0 END
+               AND still_held = CASE status WHEN 'AUTHORIZED' THEN amount ELSE 0 END""",
+        ),
+        Rule(
+            "a payment that was reversed gave everything back",
+            "paid once",
+            "status <> 'REVERSED' OR given_back = taken AND refunded = captured AND still_held = 0",
+        ),
+        Rule("what a payment gave back are its REFUND transactions", "paid once", "refunded = given_back"),
+        Rule(
+            "what a payment gave back is the sum of its refunds",
+            "paid once",
+            # A reversal gives back the rest.
+            "CASE status WHEN 'REVERSED' THEN refunds <= refunded ELSE refunds = refunded END",
+        ),
+        Rule(
+            "a payment that moved money is in the account's currency",
+            "paid once",
+            "moved = 0 OR currency = account_currency",
+        ),
+        Rule(
+            "a hold is released when its time is over",
+            "nothing lost",
+            "status <> 'AUTHORIZED' OR expires_at >= stuck_before",
+        ),
+    ),
+)
+_MOVED_FOR_NOTHING = _none(
+    """
+    SELECT user_id, number, kind, order_id FROM transactions
+    WHERE order_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM payments
+        WHERE payments.user_id = transactions.user_id AND payments.order_id = transactions.order_id)
+    """,
+    "money that moved for an order moved for its payment",
+    "paid once",
+)
+_REFUNDS_OF_NOTHING = _none(
+    """
+    SELECT user_id, order_id, refund_id, status, amount FROM refunds
+    WHERE NOT EXISTS (
+        SELECT FROM payments WHERE payments.user_id = refunds.user_id AND payments.order_id = refunds.order_id)
+    """,
+    "a refund belongs to a payment",
+    "paid once",
+)
+
+SCANS: Mapping[str, tuple[Scan, ...]] = {
+    "orders": (_ORDERS, _REFUNDS_OF_ORDERS, _CHANGES_OF_NOTHING, _outbox("Orders")),
+    "payments": (
+        _TRANSACTIONS,
+        _ENTRIES_OF_NOTHING,
+        _ACCOUNTS,
+        _PAYMENTS,
+        _MOVED_FOR_NOTHING,
+        _REFUNDS_OF_NOTHING,
+        _outbox("Payments"),
+    ),
+}
+"""By database."""

@@ -1,0 +1,1 @@
+"""Money under every operation, fault and sequence, in Orders and Payments together."""

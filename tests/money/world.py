@@ -1,0 +1,191 @@
+"""Orders and Payments, two instances each, on databases of their own, with a broker that a test plays."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, RefundOrderRequest
+from gozon.payments.v1.payments_pb2 import CreateHoldRequest, DepositRequest
+from kit.auth import Identity
+from kit.bus import Bus
+from kit.cache import Cache
+from kit.db import Database, Statement, sql
+from kit.events import Event
+from kit.idempotency import key_of
+from kit.ids import new_id
+from kit.outbox import Outbox
+from services.orders.cached import CachedOrders
+from services.orders.domain import CANCELED, SHIPPED
+from services.orders.service import OrderService, Update
+from services.orders.settlement import Settlement
+from services.orders.sweep import Sweeper
+from services.orders.watch import Watchers
+from services.payments.domain import RELEASED, CaptureRequest, HoldRequest, ReleaseRequest
+from services.payments.service import PaymentService
+
+INSTANCES = 2
+ADMIN = Identity(new_id(), frozenset({"admin"}), float("inf"))
+
+TAKE_OUTBOX = sql("DELETE FROM outbox RETURNING id, subject, payload, traceparent")
+LONG_AGO = sql("""
+    UPDATE orders SET asked_at = asked_at - interval '1 hour', updated_at = updated_at - interval '1 hour'
+    WHERE user_id = ANY(:user_ids::uuid[]) AND asked_at IS NOT NULL
+""")
+REFUNDS_LONG_AGO = sql("""
+    UPDATE refunds SET asked_at = asked_at - interval '1 hour', created_at = created_at - interval '1 hour'
+    WHERE user_id = ANY(:user_ids::uuid[]) AND asked_at IS NOT NULL
+""")
+ORDERS_EXPIRE = sql("""
+    UPDATE orders SET created_at = created_at - interval '1 day', asked_at = asked_at - interval '1 day'
+    WHERE user_id = ANY(:user_ids::uuid[]) AND status = 'PENDING'
+""")
+HOLDS_EXPIRE = sql("""
+    UPDATE payments SET expires_at = now() - interval '1 second'
+    WHERE user_id = ANY(:user_ids::uuid[]) AND status = 'AUTHORIZED'
+""")
+
+
+@dataclass
+class Users:
+    """The people of one example, and what they know."""
+
+    ids: list[str]
+    no_order: str = field(default_factory=new_id)
+    """An order that only admins speak of."""
+    orders: list[tuple[str, str]] = field(default_factory=list)
+    """Pairs of owner and order."""
+    pool: list[Event] = field(default_factory=list)
+    """All that was ever published."""
+    delivered: set[str] = field(default_factory=set)
+    deposits: dict[tuple[str, str], int] = field(default_factory=dict)
+    """What was asked for, by user and idempotency key."""
+
+
+class World:
+    """The services; their clients and their broker are the test."""
+
+    def __init__(self, orders_db: Database, payments_db: Database, cache: Cache, bus: Bus) -> None:
+        """`bus` is only listened to: what is published goes through the hands of the test."""
+        self.orders_db, self.payments_db = orders_db, payments_db
+        cached = CachedOrders(cache)
+        self._orders = [
+            OrderService(orders_db, Outbox(orders_db, bus), cached, Watchers(bus)) for _ in range(INSTANCES)
+        ]
+        self._settlements = [Settlement(orders_db, Outbox(orders_db, bus), cached) for _ in range(INSTANCES)]
+        self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0)
+        self._payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
+        self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]
+
+    async def close(self) -> None:
+        """Ends what runs in the background."""
+        for service in self._orders:
+            await service.batcher.drain()
+        await asyncio.gather(*self._batchers)
+
+    async def people(self) -> Users:
+        """Returns two users with an account and one without."""
+        users = Users([new_id() for _ in range(3)])
+        for user_id in users.ids[:2]:
+            await self._payments[0].open_account(user_id, "RUB")
+        return users
+
+    async def collect(self, users: Users) -> None:
+        """Publishes what waits in the outboxes."""
+        for database in (self.orders_db, self.payments_db):
+            async with database.autocommit() as connection:
+                rows = await connection.execute(TAKE_OUTBOX)
+            users.pool += [Event(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
+
+    async def deliver(self, users: Users, events: Sequence[Event], instance: int) -> None:
+        """Hands events to an instance of each consumer, in this sequence."""
+        asks = [event for event in events if event.subject.startswith("orders.") and _asks(event)]
+        answers = [event for event in events if event.subject.startswith("payments.")]
+        if asks:
+            await self._payments[instance].answer_orders(asks)
+        if answers:
+            await self._settlements[instance].settle(answers)
+        users.delivered.update(event.id for event in events)
+
+    async def drain(self, users: Users) -> None:
+        """Delivers everything and sweeps until nothing happens any more."""
+        for _ in range(20):
+            await self.collect(users)
+            left = [event for event in users.pool if event.id not in users.delivered]
+            if not left:
+                await self._age(users)
+                if not await self._sweeper.sweep():
+                    return
+                continue
+            await self.deliver(users, left, 0)
+        raise AssertionError("it does not come to rest")
+
+    async def deposit(self, users: Users, who: int, key: int, amount: int, instance: int) -> None:
+        """Adds money under one of a few keys."""
+        user_id = users.ids[who]
+        # A key stands for one request.
+        amount = users.deposits.setdefault((user_id, str(key)), amount)
+        request = DepositRequest(user_id=user_id, amount=amount)
+        await self._payments[instance].deposit(user_id, amount, "", key_of(user_id, "Deposit", str(key), request))
+
+    async def order(self, users: Users, who: int, amount: int, *, manual: bool, instance: int) -> None:
+        """Creates an order."""
+        capture = Order.MANUAL if manual else Order.AUTOMATIC
+        request = CreateOrderRequest(amount=amount, description="tea", capture=capture)
+        answered = await self._orders[instance].create_order(request, users.ids[who], None)
+        users.orders.append((users.ids[who], answered.order.id))
+
+    async def cancel(self, order: tuple[str, str], instance: int) -> None:
+        """The owner cancels an order."""
+        owner = Identity(order[0], frozenset({"user"}), float("inf"))
+        await self._orders[instance].update_order(order[1], owner, Update(status=CANCELED))
+
+    async def ship(self, order: tuple[str, str], instance: int) -> None:
+        """An admin ships an order."""
+        await self._orders[instance].update_order(order[1], ADMIN, Update(status=SHIPPED))
+
+    async def refund(self, order: tuple[str, str], key: int, amount: int, instance: int) -> None:
+        """An admin gives a part back."""
+        request = RefundOrderRequest(order_id=order[1], amount=amount)
+        key_ = key_of(ADMIN.user_id, "RefundOrder", f"{order[1]} {key} {amount}", request)
+        await self._orders[instance].refund_order(request, ADMIN, key_)
+
+    async def hold(self, order: tuple[str, str], amount: int, instance: int) -> None:
+        """An admin holds money for an order, which need not be one of Orders."""
+        request = CreateHoldRequest(user_id=order[0], order_id=order[1], amount=amount)
+        key = key_of(ADMIN.user_id, "CreateHold", f"{order[1]} {amount}", request)
+        await self._payments[instance].create_hold(HoldRequest(*order, amount), key)
+
+    async def capture(self, order: tuple[str, str], amount: int, instance: int) -> None:
+        """An admin captures what is held for an order, or a part of it."""
+        await self._payments[instance].capture_hold(CaptureRequest(*order, amount))
+
+    async def release(self, order: tuple[str, str], instance: int) -> None:
+        """An admin releases what is held for an order."""
+        await self._payments[instance].release_hold(ReleaseRequest(*order, RELEASED))
+
+    async def holds_expire(self, users: Users, instance: int) -> None:
+        """Seven days pass."""
+        await self._update(self.payments_db, HOLDS_EXPIRE, users)
+        await self._payments[instance]._release_expired()
+
+    async def orders_expire(self, users: Users, _instance: int) -> None:
+        """A day passes without an answer."""
+        await self._update(self.orders_db, ORDERS_EXPIRE, users)
+        await self._sweeper.sweep()
+
+    async def sweep(self, users: Users, _instance: int) -> None:
+        """An hour passes without an answer."""
+        await self._age(users)
+        await self._sweeper.sweep()
+
+    async def _age(self, users: Users) -> None:
+        await self._update(self.orders_db, LONG_AGO, users)
+        await self._update(self.orders_db, REFUNDS_LONG_AGO, users)
+
+    async def _update(self, database: Database, statement: Statement, users: Users) -> None:
+        async with database.autocommit() as connection:
+            await connection.execute(statement, user_ids=users.ids)
+
+
+def _asks(event: Event) -> bool:
+    return event.subject == "orders.created" or event.subject.endswith("_requested")
