@@ -33,7 +33,7 @@ class PaymentsSettings(Settings):
     """The most that one deposit may be, in minor units."""
     max_balance: int = Field(default=1_000_000_000_000_000, gt=0, le=1_000_000_000_000_000)
     """The most that deposits may bring an account to, in minor units."""
-    hold_seconds: int = Field(default=7 * 24 * 3600, gt=0)
+    hold_seconds: int = Field(default=7 * 24 * 3600, gt=0, le=366 * 24 * 3600)
     """How long money is held for an order before it is released."""
 
 

@@ -66,7 +66,7 @@ class Books:
         self.before: dict[Key, Payment] = {(payment.user_id, payment.order_id): payment for payment in payments}
         """The payments as they were."""
         self.payments = dict(self.before)
-        self.refunds = {refund.refund_id: refund for refund in refunds}
+        self.refunds = {(refund.user_id, refund.order_id, refund.refund_id): refund for refund in refunds}
         self.transactions: list[Transaction] = []
         self.new_refunds: list[Refund] = []
         self._now = now
@@ -171,7 +171,8 @@ class Books:
         return payment
 
     def _refund(self, request: RefundRequest) -> Refund:
-        if (decided := self.refunds.get(request.refund_id)) is not None:
+        key = request.user_id, request.order_id, request.refund_id
+        if (decided := self.refunds.get(key)) is not None:
             return decided
         payment = self.payments.get((request.user_id, request.order_id))
         if payment is None:
@@ -184,7 +185,7 @@ class Books:
         refund = Refund(
             payment.user_id, payment.order_id, request.refund_id, request.amount, status, refunded, self._now
         )
-        self.refunds[request.refund_id] = refund
+        self.refunds[key] = refund
         self.new_refunds.append(refund)
         return refund
 

@@ -53,12 +53,12 @@ async def lock_books(
             _PAYMENTS_OF, user_ids=[user_id for user_id, _ in keys], order_ids=[order_id for _, order_id in keys]
         )
     refunds: list[Row] = []
-    if asked := {r.refund_id: r for r in requests if isinstance(r, RefundRequest)}:
+    if asked := {(r.user_id, r.order_id, r.refund_id) for r in requests if isinstance(r, RefundRequest)}:
         refunds = await tx.execute(
             _REFUNDS,
-            user_ids=[r.user_id for r in asked.values()],
-            order_ids=[r.order_id for r in asked.values()],
-            refund_ids=list(asked),
+            user_ids=[user_id for user_id, _, _ in asked],
+            order_ids=[order_id for _, order_id, _ in asked],
+            refund_ids=[refund_id for _, _, refund_id in asked],
         )
     return Books(
         [
@@ -143,7 +143,7 @@ async def _update_payments(tx: Transaction, changes: Sequence[tuple[Payment, Pay
 
 
 async def _insert_refunds(tx: Transaction, refunds: Sequence[Refund]) -> None:
-    await tx.execute(
+    inserted = await tx.execute(
         _INSERT_REFUNDS,
         user_ids=[r.user_id for r in refunds],
         order_ids=[r.order_id for r in refunds],
@@ -153,6 +153,8 @@ async def _insert_refunds(tx: Transaction, refunds: Sequence[Refund]) -> None:
         refunded=[r.refunded for r in refunds],
         now=refunds[0].created_at,
     )
+    if len(inserted) != len(refunds):
+        raise Conflict("a refund was decided about in the meantime")
 
 
 async def _insert_transactions(tx: Transaction, transactions: Sequence[ledger.Transaction]) -> None:
@@ -312,6 +314,7 @@ _INSERT_REFUNDS = sql("""
     SELECT *, :now::timestamptz
     FROM unnest(:user_ids::uuid[], :order_ids::uuid[], :refund_ids::uuid[], :amounts::bigint[], :statuses::text[],
                 :refunded::bigint[])
+    ON CONFLICT DO NOTHING RETURNING 1
 """)
 _MOVE_ACCOUNTS = sql("""
     UPDATE accounts SET number = new.number, balance = new.balance, held = new.held, hash = new.hash,

@@ -1,36 +1,46 @@
-"""services.payments.repository with many rows loaded: what is on the order path uses indexes."""
+"""services.payments.repository: indexes with many rows, a ledger that never changes, the account at any moment."""
 
+import random
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from kit import idempotency, inbox, outbox
-from kit.db import Conflict, Database, sql
+from kit.db import Conflict, Database, Statement, sql
 from kit.ids import new_id
 from services.payments import repository
-from services.payments.domain import SUCCEEDED, Charge, ChargeRequest
+from services.payments.domain import CaptureRequest, ChargeRequest, Limits, RefundRequest, Request, ReversalRequest
+from tests.payments.audit import everything_in
 from tests.support import RunningStack, fresh_database, scanned_whole
 
 ROWS = 20_000
 LOAD = (
-    """INSERT INTO accounts SELECT uuidv7(), 'RUB', 1000000, 0, now(), now() FROM generate_series(1, :rows)""",
-    """INSERT INTO charges SELECT user_id, uuidv7(), 'SUCCEEDED', '', 10, 'RUB', now() FROM accounts""",
-    """INSERT INTO entries
-       SELECT user_id, order_id, account, CASE account WHEN 'user' THEN -10 ELSE 10 END, 'RUB', now()
-       FROM charges, unnest(ARRAY['user', 'revenue']) AS account""",
-    """INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)""",
-    """INSERT INTO outbox SELECT uuidv7(), 's', '', '', now() - interval '1 minute' FROM generate_series(1, :rows)""",
-    """INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts""",
-    """ANALYZE""",
+    """INSERT INTO accounts (user_id, currency, balance, held, number, hash, created_at, updated_at)
+       SELECT uuidv7(), 'RUB', 10, 0, 3, '', now(), now() FROM generate_series(1, :rows)""",
+    """INSERT INTO payments SELECT user_id, uuidv7(), 'CAPTURED', '', 10, 'RUB', 10, 0, 'ORDERS', NULL, now(), now()
+       FROM accounts""",
+    """INSERT INTO payments SELECT user_id, uuidv7(), 'AUTHORIZED', '', 10, 'RUB', 0, 0, 'ORDERS',
+              now() + make_interval(secs => row_number() OVER ()), now(), now() FROM accounts""",
+    "INSERT INTO refunds SELECT user_id, order_id, uuidv7(), 1, 'FAILED', 0, now() FROM payments",
+    """INSERT INTO transactions SELECT user_id, n, 'CHARGE', uuidv7(), 'RUB', 10, 0, now(), ''
+       FROM accounts, generate_series(1, 3) AS n""",
+    """INSERT INTO entries SELECT user_id, number, account, CASE account WHEN 'available' THEN -10 ELSE 10 END
+       FROM transactions, unnest(ARRAY['available', 'revenue']) AS account""",
+    "INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)",
+    "INSERT INTO outbox SELECT uuidv7(), 's', '', '' FROM generate_series(1, :rows)",
+    "INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts",
+    "ANALYZE",
 )
 ONE, BATCH = 1, 500
+NOW = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 async def loaded(stack: RunningStack, templates: dict[str, str]) -> AsyncIterator[Database]:
-    """A database of Payments with 20,000 rows in each table."""
+    """A database of Payments with 20,000 rows in each table, or more."""
     async with fresh_database(stack, "payments", templates["payments"]) as name:
         database = Database(stack.url_of("payments", name))
         async with database.transaction() as tx:
@@ -40,44 +50,78 @@ async def loaded(stack: RunningStack, templates: dict[str, str]) -> AsyncIterato
         await database.close()
 
 
-async def some(database: Database, column: str, table: str, number: int) -> list[str]:
+async def some(database: Database, columns: str, table: str, number: int) -> list[list[str]]:
+    """Some columns of some rows, column by column."""
     async with database.autocommit() as connection:
-        rows = await connection.execute(
-            sql(f"SELECT {column} FROM {table} ORDER BY {column} LIMIT {number} OFFSET 500")
-        )
-        return [str(row[0]) for row in rows]
+        rows = await connection.execute(sql(f"SELECT {columns} FROM {table} ORDER BY 1 LIMIT {number} OFFSET 500"))
+    return [[str(value) for value in column] for column in zip(*rows, strict=True)]
+
+
+def columns_of(statement: Statement, size: int, **known: Any) -> dict[str, Any]:
+    """Values for all parameters of a statement: the known ones, and for the others something of their type."""
+    moments = {"now": NOW, "moments": [NOW] * size, "expire_at": [None] * size}
+    texts = dict.fromkeys(
+        ("statuses", "statuses_before", "reasons", "currencies", "requested_by", "kinds"), ["x"] * size
+    )
+    values = {**moments, **texts, "hashes": [b""] * size, "entry_accounts": ["held"] * size, **known}
+    return {name: values.get(name, [10] * size) for name in statement.names}
 
 
 @pytest.mark.parametrize("size", [ONE, BATCH])
-async def test_the_statements_of_a_charge_walk_through_no_table(size: int, loaded: Database) -> None:
-    users = await some(loaded, "user_id", "accounts", size)
-    orders = await some(loaded, "order_id", "charges", size)
-    now = datetime.now(UTC)
-    statements: dict[Any, dict[str, Any]] = {
-        inbox._MARK: {"consumer": "payments-charge", "ids": orders},
-        repository._LOCK_FUNDS: {"user_ids": users},
-        repository._CHARGES_OF: {"user_ids": users, "order_ids": orders},
-        repository._TAKE_MONEY: {"user_ids": users, "totals": [10] * size, "now": now},
-        outbox._DELETE: {"ids": await some(loaded, "id", "outbox", size)},
+async def test_the_statements_of_a_batch_walk_through_no_table(size: int, loaded: Database) -> None:
+    user_ids, order_ids, refund_ids = await some(loaded, "user_id, order_id, refund_id", "refunds", size)
+    [outbox_ids] = await some(loaded, "id", "outbox", size)
+    ids = {"user_ids": user_ids, "order_ids": order_ids, "refund_ids": refund_ids, "entry_user_ids": user_ids}
+    for statement in (
+        repository._LOCK_ACCOUNTS,
+        repository._PAYMENTS_OF,
+        repository._REFUNDS,
+        repository._INSERT_PAYMENTS,
+        repository._UPDATE_PAYMENTS,
+        repository._INSERT_REFUNDS,
+        repository._MOVE_ACCOUNTS,
+        repository._INSERT_TRANSACTIONS,
+    ):
+        parameters = columns_of(statement, size, **ids)
+        assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
+    others: dict[Statement, dict[str, Any]] = {
+        inbox._MARK: {"consumer": "payments-charge", "ids": order_ids},
+        outbox._DELETE: {"ids": outbox_ids},
     }
-    for statement, parameters in statements.items():
+    for statement, parameters in others.items():
         assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
 
 
 async def test_the_statements_of_single_calls_walk_through_no_table(loaded: Database) -> None:
-    [user_id] = await some(loaded, "user_id", "accounts", 1)
+    [[user_id]] = await some(loaded, "user_id", "accounts", 1)
     key = {"user_id": user_id, "method": "Deposit", "key": "k"}
-    now = datetime.now(UTC)
-    statements: dict[Any, dict[str, Any]] = {
+    statements: dict[Statement, dict[str, Any]] = {
+        repository._INSERT_ACCOUNT: {"user_id": new_id(), "currency": "RUB", "now": NOW},
         repository._ACCOUNT_OF: {"user_id": user_id},
-        repository._ADD_MONEY: {"user_id": user_id, "amount": 1, "currency": "", "limit": 10**15, "now": now},
+        repository._ACCOUNT_AT: {"user_id": user_id, "at": datetime.now(UTC)},
+        repository._ENTRIES_OF: {"user_id": user_id, "before": 2**63 - 1, "limit": 101},
+        repository._EXPIRED_HOLDS: {"now": datetime.now(UTC) + timedelta(minutes=1), "limit": 500},
         idempotency._CLAIM: {**key, "request_hash": b""},
         idempotency._FIRST: key,
         idempotency._ANSWER: {**key, "response": b""},
         outbox._LEFT_BEHIND: {"age": 5.0, "limit": 500},
     }
     for statement, parameters in statements.items():
+        # The binary search itself is a table of a few rows, in memory.
         assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
+
+
+async def test_every_statement_of_the_repository_is_among_these() -> None:
+    written = {name for name, value in vars(repository).items() if isinstance(value, Statement)}
+    explained = {
+        name
+        for test in (
+            test_the_statements_of_a_batch_walk_through_no_table,
+            test_the_statements_of_single_calls_walk_through_no_table,
+        )
+        for name in test.__code__.co_names
+    }
+    assert written <= explained
 
 
 async def test_this_test_would_see_a_walk_through_a_table(loaded: Database) -> None:
@@ -86,27 +130,140 @@ async def test_this_test_would_see_a_walk_through_a_table(loaded: Database) -> N
     }
 
 
-async def test_money_that_is_not_there_any_more_is_a_conflict_and_nothing_is_taken(payments_db: Database) -> None:
-    rich, poor, now = new_id(), new_id(), datetime.now(UTC)
-    async with payments_db.transaction() as tx:
-        for user_id, amount in ((rich, 100), (poor, 9)):
-            await repository.insert_account(tx, user_id, "RUB", now)
-            await repository.add_money(tx, user_id, amount, "", now)
-    charges = [Charge(ChargeRequest(user_id, new_id(), 10, "RUB"), SUCCEEDED) for user_id in (rich, poor)]
-    with pytest.raises(Conflict):
+@pytest.mark.parametrize("table", ["transactions", "entries"])
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE {} SET number = number", "UPDATE {} SET number = 2 WHERE false", "DELETE FROM {}", "TRUNCATE {}"],
+)
+async def test_the_database_refuses_to_change_the_ledger(change: str, table: str, payments_db: Database) -> None:
+    user_id = await opened(payments_db, 100)
+    before = (await everything_in(payments_db)).transactions
+    with pytest.raises(asyncpg.RestrictViolationError, match="the ledger never changes"):
         async with payments_db.transaction() as tx:
-            await repository.take_money(tx, charges, now)
+            await tx.execute(sql(change.format(table)))
+    assert (await everything_in(payments_db)).transactions == before
+    assert [t.user_id for t in before] == [user_id]
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        {"available": 5},
+        {"available": 5, "funding": -4},
+        {"available": 5, "held": 5, "funding": -9},
+        {"available": 2**62, "held": 2**62, "funding": 1},
+    ],
+)
+async def test_the_database_refuses_entries_that_do_not_balance(amounts: dict[str, int], payments_db: Database) -> None:
+    user_id = await opened(payments_db, 100)
+    rows = {"users": [user_id] * len(amounts), "names": list(amounts), "amounts": list(amounts.values())}
+    insert = sql("""INSERT INTO entries SELECT u, 2, n, a
+                    FROM unnest(:users::uuid[], :names::text[], :amounts::bigint[]) AS x (u, n, a)
+                    UNION ALL SELECT uuidv7(), 1, n, a FROM (VALUES ('held', 1), ('available', -1)) AS y (n, a)""")
+    with pytest.raises(asyncpg.CheckViolationError, match="do not sum to zero"):
+        async with payments_db.transaction() as tx:
+            await tx.execute(insert, **rows)
+    (await everything_in(payments_db)).assert_right()
+
+
+async def opened(database: Database, deposit: int) -> str:
+    """An account with one deposit."""
+    user_id = new_id()
+    async with database.transaction() as tx:
+        await repository.insert_account(tx, user_id, "RUB", NOW)
+        books = await repository.lock_books(tx, [user_id], [], NOW, Limits())
+        books.deposit(user_id, deposit, "")
+        await repository.write(tx, books)
+    return user_id
+
+
+async def test_the_account_at_a_moment_is_what_the_transactions_until_then_made_of_it(payments_db: Database) -> None:
+    dice = random.Random(7)
+    user_id, other = await opened(payments_db, 1), await opened(payments_db, 7)
+    second = timedelta(seconds=1)
+    # Many at the same moment, a clock that went back, and some that a microsecond parts.
+    steps = [dice.choice([0 * second, second, -second, timedelta(microseconds=1)]) for _ in range(40)]
+    now = NOW
+    async with payments_db.transaction() as tx:
+        for step in steps:
+            now += step
+            books = await repository.lock_books(tx, [user_id], [], now, Limits())
+            books.deposit(user_id, dice.randrange(1, 100), "")
+            if dice.random() < 0.5:
+                books.apply(ChargeRequest(user_id, new_id(), 1, "RUB", manual=dice.random() < 0.5))
+            await repository.write(tx, books)
+    chain = [t for t in (await everything_in(payments_db)).transactions if t.user_id == user_id]
+    assert len({t.created_at for t in chain}) < len(chain)
+    moments = {t.created_at + near for t in chain for near in (-second, timedelta(), timedelta(microseconds=1))}
+    moments |= {NOW + timedelta(seconds=dice.uniform(-2, 30)) for _ in range(50)} | {NOW + timedelta(days=9999)}
+    moments |= {datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)}
     async with payments_db.autocommit() as connection:
-        account = await repository.account_of(connection, rich)
-    assert account is not None
-    assert account.balance == 100
+        for at in moments:
+            account = await repository.account_at(connection, user_id, at)
+            past = [t for t in chain if t.created_at <= at]
+            if at < NOW:
+                assert account is None
+            else:
+                assert account is not None
+                assert (account.user_id, account.balance, account.held) == (user_id, past[-1].balance, past[-1].held)
+                assert account.updated_at.ToDatetime(UTC) == past[-1].created_at
+        account = await repository.account_at(connection, other, NOW)
+        assert account is not None
+        assert account.balance == 7
+        assert await repository.account_at(connection, new_id(), NOW) is None
 
 
-async def test_an_order_that_was_decided_about_in_the_meantime_is_a_conflict(payments_db: Database) -> None:
-    charge = Charge(ChargeRequest(new_id(), new_id(), 10, "RUB"), SUCCEEDED)
-    now = datetime.now(UTC)
+async def test_an_account_is_empty_from_its_opening_to_its_first_transaction(payments_db: Database) -> None:
+    user_id, day = new_id(), timedelta(days=1)
     async with payments_db.transaction() as tx:
-        await repository.insert_charges(tx, [charge], now)
+        await repository.insert_account(tx, user_id, "RUB", NOW)
+        opened = await repository.account_at(tx, user_id, NOW)
+        books = await repository.lock_books(tx, [user_id], [], NOW + day, Limits())
+        books.deposit(user_id, 5, "")
+        await repository.write(tx, books)
+        empty = await repository.account_at(tx, user_id, NOW + day - timedelta(microseconds=1))
+        full = await repository.account_at(tx, user_id, NOW + day)
+    assert opened is not None
+    assert empty == opened
+    assert full is not None
+    assert (opened.balance, full.balance) == (0, 5)
+    assert opened.updated_at.ToDatetime(UTC) == NOW
+
+
+@pytest.mark.parametrize("asked", ["deposit", "charge", "refused", "capture", "tombstone", "refund"])
+async def test_what_was_decided_in_the_meantime_is_a_conflict_and_nothing_is_written(
+    asked: str, payments_db: Database
+) -> None:
+    user_id, nobody, [held, refused, new, refund] = (
+        await opened(payments_db, 100),
+        new_id(),
+        [new_id() for _ in range(4)],
+    )
+    requests: dict[str, Request] = {
+        "charge": ChargeRequest(user_id, new, 10, "RUB"),
+        "refused": ChargeRequest(nobody, new, 10, "RUB"),
+        "capture": CaptureRequest(user_id, held),
+        "tombstone": ReversalRequest(nobody, new, 10, "RUB"),
+        # Without an account there is nothing to be locked.
+        "refund": RefundRequest(nobody, refused, refund, 1),
+    }
+    async with payments_db.transaction() as tx:
+        books = await repository.lock_books(tx, [user_id], [], NOW, Limits())
+        books.apply(ChargeRequest(user_id, held, 10, "RUB", manual=True))
+        books.apply(ChargeRequest(nobody, refused, 10, "RUB"))
+        await repository.write(tx, books)
+        about = [requests[asked]] if asked in requests else []
+        both = [await repository.lock_books(tx, [user_id], about, NOW, Limits()) for _ in range(2)]
+    for books in both:
+        if about:
+            books.apply(*about)
+        else:
+            books.deposit(user_id, 1, "")
+    async with payments_db.transaction() as tx:
+        await repository.write(tx, both[0])
+    before = await everything_in(payments_db)
     with pytest.raises(Conflict):
         async with payments_db.transaction() as tx:
-            await repository.insert_charges(tx, [charge], now)
+            await repository.write(tx, both[1])
+    assert await everything_in(payments_db) == before
+    before.assert_right()

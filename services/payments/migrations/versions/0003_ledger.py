@@ -142,10 +142,13 @@ def upgrade() -> None:
     op.drop_table("booked_entries")
     op.add_column("accounts", sa.Column("number", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("accounts", sa.Column("hash", sa.LargeBinary, nullable=False, server_default=""))
+    # Who waited for a lock had looked at the clock before: the last to write was not always the last by its time.
     op.execute("""
-        UPDATE accounts SET number = last.number, hash = last.hash
+        UPDATE accounts
+        SET number = last.number, hash = last.hash, updated_at = greatest(accounts.updated_at, last.created_at)
         FROM (
-            SELECT DISTINCT ON (user_id) user_id, number, hash FROM transactions ORDER BY user_id, number DESC
+            SELECT DISTINCT ON (user_id) user_id, number, hash, created_at FROM transactions
+            ORDER BY user_id, number DESC
         ) AS last
         WHERE accounts.user_id = last.user_id
     """)
