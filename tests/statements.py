@@ -27,7 +27,7 @@ WAITING = (
     "ANALYZE outbox",
     "ANALYZE dead_letters",
 )
-"""Fills the tables of a service that are empty as long as everything works."""
+"""Fills the tables that are empty as long as all is well; what is younger in the outbox is not the sweep's."""
 Values = dict[str, Any]
 
 

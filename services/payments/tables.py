@@ -61,7 +61,7 @@ payments = Table(
     CheckConstraint("status <> 'REVERSED' OR refunded = captured", name="payments_reversed_wholly"),
     CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
     # For the sweeper that releases what is held for too long.
-    Index("payments_held", "expires_at", postgresql_where=text("status = 'AUTHORIZED'")),
+    Index("payments_held", "expires_at", postgresql_where=text("status = 'AUTHORIZED'::text")),
 )
 
 # What was decided about each refund.

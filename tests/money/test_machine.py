@@ -21,6 +21,7 @@ from kit.cache import Cache
 from kit.db import Database
 from kit.errors import Error
 from services.orders import service as orders_service
+from stack.check import check_databases
 from tests.money.faults import AFTER_COMMIT, Crash, crash
 from tests.money.invariants import hold_always, hold_at_rest
 from tests.money.world import Users, World
@@ -171,7 +172,8 @@ def test_money_stays_right_whatever_happens(
 
     opened = AsyncExitStack()
     try:
-        world = loop.run_until_complete(_open(opened, stack, templates))
+        urls: dict[str, str] = {}
+        world = loop.run_until_complete(_open(opened, stack, templates, urls))
 
         @seed(SEED)
         class Example(Machine):
@@ -189,14 +191,18 @@ def test_money_stays_right_whatever_happens(
                 database=None,
             ),
         )
+        # What `gozon check` would say of them all.
+        report = loop.run_until_complete(check_databases(urls, stuck_after=0.0))
+        assert report.ok, [result for result in report.results if result.broken]
     finally:
         loop.run_until_complete(opened.aclose())
 
 
-async def _open(opened: AsyncExitStack, stack: RunningStack, templates: dict[str, str]) -> World:
+async def _open(opened: AsyncExitStack, stack: RunningStack, templates: dict[str, str], urls: dict[str, str]) -> World:
     async def database_of(service: str) -> Database:
         name = await opened.enter_async_context(fresh_database(stack, service, templates[service]))
-        database = Database(stack.url_of(service, name))
+        urls[service] = stack.url_of(service, name)
+        database = Database(urls[service])
         opened.push_async_callback(database.close)
         return database
 

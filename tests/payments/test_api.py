@@ -215,7 +215,7 @@ async def test_a_past_moment_shows_the_account_as_it_was(api: PaymentsApi) -> No
         Timestamp(seconds=253402300799, nanos=2**31 - 1),
         Timestamp(seconds=-62135596800, nanos=-(2**31)),
     ],
-    ids=str,
+    ids=lambda moment: f"{moment.seconds} s {moment.nanos} ns",
 )
 async def test_a_moment_that_is_none_is_refused_over_grpc(moment: Timestamp, edge: Edge, alice: User) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"):

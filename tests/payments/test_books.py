@@ -252,7 +252,9 @@ def test_a_second_hold_for_an_order_is_the_first_or_none() -> None:
     assert books.apply(HOLD) is first
     with pytest.raises(PaymentExists):
         books.apply(HoldRequest("ann", "order-1", 101))
-    released = books.apply(RELEASE)
+    released = books.apply(ReleaseRequest("ann", "order-1", EXPIRED))
+    assert isinstance(released, Payment)
+    assert (released.status, released.reason) == (RELEASED, EXPIRED)
     assert books.apply(HOLD) is released
 
 

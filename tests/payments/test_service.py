@@ -295,7 +295,10 @@ def order(**wrong: object) -> OrderCreated:
         (topology.REFUND_REQUESTED, RefundRequested(refund_id=new_id(), order_id=new_id(), user_id=new_id(), amount=5)),
         (topology.ORDER_PAID, order()),
     ],
-    ids=["noise", "no price", "a negative price", "no order", "another order", "another user", "NUL", "nothing"],
+    ids=[
+        *("noise", "nothing", "no price", "a negative price", "no order", "no order's id", "no user's id", "NUL"),
+        *("a capture for nobody", "a capture of nothing", "a reversal without price", "a refund of nothing", "a fact"),
+    ],
 )
 async def test_a_message_that_asks_for_nothing_fails_and_leaves_nothing(
     subject: str, message: bytes | Message, service: PaymentService, payments_db: Database

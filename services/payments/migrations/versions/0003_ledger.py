@@ -83,7 +83,9 @@ def upgrade() -> None:
         sa.CheckConstraint("status <> 'REVERSED' OR refunded = captured", name="payments_reversed_wholly"),
         sa.CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
     )
-    op.create_index("payments_held", "payments", ["expires_at"], postgresql_where=sa.text("status = 'AUTHORIZED'"))
+    op.create_index(
+        "payments_held", "payments", ["expires_at"], postgresql_where=sa.text("status = 'AUTHORIZED'::text")
+    )
     op.execute("""
         INSERT INTO payments
         SELECT user_id, order_id, CASE status WHEN 'SUCCEEDED' THEN 'CAPTURED' ELSE 'FAILED' END, reason, amount,
