@@ -50,8 +50,9 @@ AGAIN = 20
 TOLERATED = 1.2
 STUCK_AFTER = 10.0
 UNCACHED, CACHED, LONG, SHORT = "GetOrder", "GetOrder, cached", "ListOrders of many", "ListOrders of few"
-SUBJECTS = {UNCACHED: (0, REQUESTS), CACHED: (REQUESTS, 0), LONG: (0, 0), SHORT: (0, 0)}
-"""What is measured, and how often the cache must then have, and not have, what it is asked for."""
+SUBJECTS = (UNCACHED, CACHED, LONG, SHORT)
+ATTEMPTS = 5
+"""Of each measurement: on a busy machine the cache may be late, and then nobody asks it for a second."""
 WAYS = {"direct": "orders", "edge": "edge"}
 console = Console(highlight=False)
 
@@ -99,10 +100,10 @@ class Side:
                 await self.took(call, "direct")
         return calls
 
-    async def cache(self) -> tuple[int, int]:
-        """Returns how often the cache had what it was asked for, and how often not."""
+    async def cache_hits(self) -> int:
+        """Returns how often the cache had what it was asked for."""
         stats = await self.redis.info("stats")
-        return stats["keyspace_hits"], stats["keyspace_misses"]
+        return int(stats["keyspace_hits"])
 
 
 # Only what is at rest is ever cached.
@@ -157,18 +158,18 @@ async def _measure(sides: tuple[Side, Side], repeats: int) -> None:
 
 
 async def _p50s(sides: tuple[Side, Side], subject: str, way: str) -> list[float]:
-    """Measures both, call by call in turns: milliseconds. Errors: RuntimeError when the cache did another part."""
-    calls = [await side.calls(subject) for side in sides]
-    before = [await side.cache() for side in sides]
-    took: tuple[list[float], list[float]] = ([], [])
-    for number in range(REQUESTS):
-        for each in (0, 1) if number % 2 else (1, 0):
-            took[each].append(await sides[each].took(calls[each][number], way))
-    for side, (hits, misses) in zip(sides, before, strict=True):
-        now = await side.cache()
-        if (now[0] - hits, now[1] - misses) != SUBJECTS[subject]:
-            raise RuntimeError(f"{subject}: of the cache were {now[0] - hits} answers, not {SUBJECTS[subject][0]}")
-    return [median(seconds) * 1e3 for seconds in took]
+    """Measures both, call by call in turns: milliseconds. Errors: RuntimeError when the cache did not do its part."""
+    for _ in range(ATTEMPTS):
+        calls = [await side.calls(subject) for side in sides]
+        before = [await side.cache_hits() for side in sides]
+        took: tuple[list[float], list[float]] = ([], [])
+        for number in range(REQUESTS):
+            for each in (0, 1) if number % 2 else (1, 0):
+                took[each].append(await sides[each].took(calls[each][number], way))
+        hits = [await side.cache_hits() - then for side, then in zip(sides, before, strict=True)]
+        if all(number == (REQUESTS if subject == CACHED else 0) for number in hits):
+            return [median(seconds) * 1e3 for seconds in took]
+    raise RuntimeError(f"{subject}: {hits} answers of {REQUESTS} came from the cache")
 
 
 async def _walks(stack: Stack) -> list[str]:
@@ -219,6 +220,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         problems = asyncio.run(compare(given.orders, given.repeats))
+    except RuntimeError as error:
+        problems = [str(error)]
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted; nothing is left running")
     for problem in problems:
