@@ -15,12 +15,12 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services stack tests tools
 
-.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check clients migrate bench chaos clean
+.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- Running it
 
@@ -138,6 +138,9 @@ clients: .venv/.clients ## Make client packages for Python, TypeScript and Go in
 
 bench: .venv/.dev ## Measure orders per second and latency beside pgbench
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+load-million: .venv/.dev ## Load a million orders and measure reads, plans and the check with them; takes minutes
+	@$(BIN)/python -m tests.bench.million $(ARGS)
 
 chaos: .venv/.dev ## Kill each process and wipe NATS under load, then check; SEED=n repeats a run
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -33,7 +33,7 @@ from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
 from kit.bus import Bus
-from kit.db import Database, Statement, sql
+from kit.db import Connection, Database, Statement, sql
 from kit.events import Event
 from stack import binaries, config
 
@@ -299,11 +299,10 @@ async def outbox_of(database: Database) -> list[Event]:
         return [Event(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
 
 
-async def scanned_whole(database: Database, statement: Statement, **parameters: Any) -> set[str]:
+async def scanned_whole(connection: Connection, statement: Statement, **parameters: Any) -> set[str]:
     """Returns the tables that the plan of a statement walks through from end to end; nothing is executed."""
-    async with database.transaction() as tx:
-        explain = Statement(f"EXPLAIN (FORMAT JSON) {statement.text}", statement.names)
-        [row] = await tx.execute(explain, **parameters)
+    explain = Statement(f"EXPLAIN (FORMAT JSON) {statement.text}", statement.names)
+    [row] = await connection.execute(explain, **parameters)
     plan = json.loads(row["QUERY PLAN"])
     return {
         node["Relation Name"]

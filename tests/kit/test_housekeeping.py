@@ -20,6 +20,7 @@ from kit.housekeeping import Housekeeping
 from kit.idempotency import Key
 from kit.ids import first_id_at, new_id
 from tests.conftest import NewDatabase
+from tests.statements import WAITING
 from tests.support import NatsServer, count, disconnected_bus, eventually, scanned_whole
 
 DAY = 24 * 3600
@@ -173,16 +174,8 @@ async def test_while_the_table_can_not_be_read_housekeeping_lives_on(payments_db
 async def test_no_statement_walks_through_a_table(payments_db: Database) -> None:
     await handled(payments_db, 20_000, made=7, handled=7)
     await keys(payments_db, 20_000, hours=2)
-    await run(
-        payments_db,
-        """INSERT INTO outbox SELECT uuidv7(), 's', '', '', now() - interval '1 minute'
-           FROM generate_series(1, 20000)""",
-    )
-    await run(
-        payments_db,
-        """INSERT INTO dead_letters SELECT 'maker', n::text, 's', '', '', '', 7, 7, now(), now()
-           FROM generate_series(1, 20000) AS n""",
-    )
+    for insert in WAITING:
+        await run(payments_db, insert)
     # As autovacuum does. Dead letters are counted in their index.
     for table in ("inbox", "idempotency_keys", "outbox", "dead_letters"):
         await run(payments_db, f"VACUUM ANALYZE {table}")
@@ -194,16 +187,18 @@ async def test_no_statement_walks_through_a_table(payments_db: Database) -> None
         housekeeping._DEAD_LETTERS: {"limit": housekeeping.COUNTED},
         outbox._LEFT_BEHIND: {"age": 5.0, "limit": 500},
     }
-    for statement, parameters in statements.items():
-        assert await scanned_whole(payments_db, statement, **parameters) == set(), statement.text
+    async with payments_db.autocommit() as connection:
+        for statement, parameters in statements.items():
+            assert await scanned_whole(connection, statement, **parameters) == set(), statement.text
     # The same when all of it is old.
     await run(payments_db, "UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
     await run(payments_db, "UPDATE inbox SET handled_at = now() - interval '20 days'")
     for table in ("inbox", "idempotency_keys"):
         await run(payments_db, f"VACUUM ANALYZE {table}")
-    for statement in (housekeeping._CLEAN_INBOX, housekeeping._CLEAN_KEYS):
-        parameters = statements[statement] | ({"before": new_id()} if "before" in statements[statement] else {})
-        assert await scanned_whole(payments_db, statement, **parameters) == set(), statement.text
+    async with payments_db.autocommit() as connection:
+        for statement in (housekeeping._CLEAN_INBOX, housekeeping._CLEAN_KEYS):
+            parameters = statements[statement] | ({"before": new_id()} if "before" in statements[statement] else {})
+            assert await scanned_whole(connection, statement, **parameters) == set(), statement.text
 
 
 # --- Metrics

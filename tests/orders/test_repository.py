@@ -1,16 +1,12 @@
 """services.orders.repository with many rows loaded: what is on the order path uses indexes."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from kit import idempotency
 from kit.db import Database, sql
-from kit.ids import new_id
-from services.orders import repository
-from tests.support import RunningStack, fresh_database, scanned_whole
+from tests import statements
+from tests.support import RunningStack, fresh_database
 
 ROWS = 20_000
 LOAD = (
@@ -28,9 +24,9 @@ LOAD = (
               CASE WHEN n % 100 = 0 THEN now() END
        FROM (SELECT user_id, id, row_number() OVER () AS n FROM orders, generate_series(1, 5)) AS of_order""",
     """INSERT INTO idempotency_keys SELECT user_id, 'CreateOrder', id::text, '', '' FROM orders""",
+    *statements.WAITING,
     """ANALYZE""",
 )
-ONE, BATCH = 1, 500
 
 
 @pytest.fixture(scope="module")
@@ -45,54 +41,7 @@ async def loaded(stack: RunningStack, templates: dict[str, str]) -> AsyncIterato
         await database.close()
 
 
-@pytest.mark.parametrize("size", [ONE, BATCH])
+@pytest.mark.parametrize("size", statements.SIZES)
 async def test_no_statement_walks_through_a_table(size: int, loaded: Database) -> None:
     async with loaded.autocommit() as connection:
-        found = await connection.execute(
-            sql("SELECT user_id, order_id, id FROM refunds ORDER BY order_id LIMIT :size"), size=size
-        )
-    users, ids, refunds = ([str(row[column]) for row in found] for column in ("user_id", "order_id", "id"))
-    now = datetime.now(UTC)
-    statements: dict[Any, dict[str, Any]] = {
-        repository._CHANGE: {
-            "user_ids": users,
-            "ids": ids,
-            "cancel_reasons": [""] * size,
-            "paid_prices": [10] * size,
-            "before": ["PENDING", "AUTHORIZED"],
-            "after": ["PAID", "PAID"],
-            "cause": "PAYMENT",
-            "actor_id": None,
-            "description": None,
-            "shipped_by": None,
-            "asked_at": None,
-            "now": now,
-        },
-        repository._REVERSE: {
-            "user_ids": users,
-            "ids": ids,
-            "paid": [10] * size,
-            "refunded": [10] * size,
-            "now": now,
-        },
-        repository._REFUND: {"user_ids": users, "order_ids": ids, "ids": refunds, "now": now},
-        repository._REFUSE_REFUNDS: {"user_ids": users, "order_ids": ids, "ids": refunds},
-        repository._REFUNDS_UNDER_WAY: {"user_id": users[0], "order_id": ids[0]},
-        repository._UNANSWERED: {"now": now, "pending_since": now - timedelta(days=1), "limit": 500},
-        repository._UNANSWERED_REFUNDS: {"now": now, "limit": 500},
-        repository._HISTORY: {"user_id": users[0], "order_id": ids[0]},
-        repository._LOCK_BY_ID: {"order_id": ids[0]},
-        repository._LOCK_BY_OWNER: {"user_id": users[0], "order_id": ids[0]},
-        repository._BY_ID: {"order_id": ids[0]},
-        repository._BY_OWNER: {"user_id": users[0], "order_id": ids[0]},
-        repository._PAGE: {"user_id": users[0], "status": "", "before": new_id(), "limit": 21},
-        idempotency._FIRST_ALL: {"user_ids": users, "methods": ["CreateOrder"] * size, "keys": ids},
-    }
-    for statement, parameters in statements.items():
-        assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
-
-
-async def test_a_page_of_pending_orders_does_not_walk_through_the_table_either(loaded: Database) -> None:
-    user_id = "00000000-0000-7000-8000-000000000007"
-    parameters = {"user_id": user_id, "status": "PENDING", "before": new_id(), "limit": 21}
-    assert await scanned_whole(loaded, repository._PAGE, **parameters) == set()
+        assert await statements.walks_of_orders(connection, size) == []

@@ -3,16 +3,15 @@
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 import pytest
 
-from kit import idempotency, inbox, outbox
-from kit.db import Conflict, Database, Statement, sql
+from kit.db import Conflict, Database, sql
 from kit.ids import new_id
 from services.payments import repository
 from services.payments.domain import CaptureRequest, ChargeRequest, Limits, RefundRequest, Request, ReversalRequest
+from tests import statements
 from tests.payments.audit import everything_in
 from tests.support import RunningStack, fresh_database, scanned_whole
 
@@ -30,12 +29,10 @@ LOAD = (
     """INSERT INTO entries SELECT user_id, number, account, CASE account WHEN 'available' THEN -10 ELSE 10 END
        FROM transactions, unnest(ARRAY['available', 'revenue']) AS account""",
     "INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)",
-    # Left behind: what is younger is not the sweep's.
-    "INSERT INTO outbox SELECT uuidv7(), 's', '', '', now() - interval '1 minute' FROM generate_series(1, :rows)",
     "INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts",
+    *statements.WAITING,
     "ANALYZE",
 )
-ONE, BATCH = 1, 500
 NOW = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
 
 
@@ -51,84 +48,16 @@ async def loaded(stack: RunningStack, templates: dict[str, str]) -> AsyncIterato
         await database.close()
 
 
-async def some(database: Database, columns: str, table: str, number: int) -> list[list[str]]:
-    """Some columns of some rows, column by column."""
-    async with database.autocommit() as connection:
-        rows = await connection.execute(sql(f"SELECT {columns} FROM {table} ORDER BY 1 LIMIT {number} OFFSET 500"))
-    return [[str(value) for value in column] for column in zip(*rows, strict=True)]
-
-
-def columns_of(statement: Statement, size: int, **known: Any) -> dict[str, Any]:
-    """Values for all parameters of a statement: the known ones, and for the others something of their type."""
-    moments = {"now": NOW, "moments": [NOW] * size, "expire_at": [None] * size}
-    texts = dict.fromkeys(
-        ("statuses", "statuses_before", "reasons", "currencies", "requested_by", "kinds"), ["x"] * size
-    )
-    values = {**moments, **texts, "hashes": [b""] * size, "entry_accounts": ["held"] * size, **known}
-    return {name: values.get(name, [10] * size) for name in statement.names}
-
-
-@pytest.mark.parametrize("size", [ONE, BATCH])
-async def test_the_statements_of_a_batch_walk_through_no_table(size: int, loaded: Database) -> None:
-    user_ids, order_ids, refund_ids = await some(loaded, "user_id, order_id, refund_id", "refunds", size)
-    [outbox_ids] = await some(loaded, "id", "outbox", size)
-    ids = {"user_ids": user_ids, "order_ids": order_ids, "refund_ids": refund_ids, "entry_user_ids": user_ids}
-    for statement in (
-        repository._LOCK_ACCOUNTS,
-        repository._PAYMENTS_OF,
-        repository._REFUNDS,
-        repository._INSERT_PAYMENTS,
-        repository._UPDATE_PAYMENTS,
-        repository._INSERT_REFUNDS,
-        repository._MOVE_ACCOUNTS,
-        repository._INSERT_TRANSACTIONS,
-    ):
-        parameters = columns_of(statement, size, **ids)
-        assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
-    others: dict[Statement, dict[str, Any]] = {
-        inbox._MARK: {"consumer": "payments-charge", "ids": order_ids},
-        outbox._DELETE: {"ids": outbox_ids},
-    }
-    for statement, parameters in others.items():
-        assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
-
-
-async def test_the_statements_of_single_calls_walk_through_no_table(loaded: Database) -> None:
-    [[user_id]] = await some(loaded, "user_id", "accounts", 1)
-    key = {"user_id": user_id, "method": "Deposit", "key": "k"}
-    statements: dict[Statement, dict[str, Any]] = {
-        repository._INSERT_ACCOUNT: {"user_id": new_id(), "currency": "RUB", "now": NOW},
-        repository._ACCOUNT_OF: {"user_id": user_id},
-        repository._ACCOUNT_AT: {"user_id": user_id, "at": datetime.now(UTC)},
-        repository._ENTRIES_OF: {"user_id": user_id, "before": 2**63 - 1, "limit": 101},
-        repository._EXPIRED_HOLDS: {"now": datetime.now(UTC) + timedelta(minutes=1), "limit": 500},
-        idempotency._CLAIM: {**key, "request_hash": b""},
-        idempotency._FIRST: key,
-        idempotency._ANSWER: {**key, "response": b""},
-        outbox._LEFT_BEHIND: {"age": 5.0, "limit": 500},
-    }
-    for statement, parameters in statements.items():
-        # The binary search itself is a table of a few rows, in memory.
-        assert await scanned_whole(loaded, statement, **parameters) == set(), statement.text
-
-
-async def test_every_statement_of_the_repository_is_among_these() -> None:
-    written = {name for name, value in vars(repository).items() if isinstance(value, Statement)}
-    explained = {
-        name
-        for test in (
-            test_the_statements_of_a_batch_walk_through_no_table,
-            test_the_statements_of_single_calls_walk_through_no_table,
-        )
-        for name in test.__code__.co_names
-    }
-    assert written <= explained
+@pytest.mark.parametrize("size", statements.SIZES)
+async def test_no_statement_walks_through_a_table(size: int, loaded: Database) -> None:
+    async with loaded.autocommit() as connection:
+        assert await statements.walks_of_payments(connection, size) == []
 
 
 async def test_this_test_would_see_a_walk_through_a_table(loaded: Database) -> None:
-    assert await scanned_whole(loaded, sql("SELECT * FROM accounts WHERE balance = :balance"), balance=1) == {
-        "accounts"
-    }
+    statement = sql("SELECT * FROM accounts WHERE balance = :balance")
+    async with loaded.autocommit() as connection:
+        assert await scanned_whole(connection, statement, balance=1) == {"accounts"}
 
 
 @pytest.mark.parametrize("table", ["transactions", "entries"])
