@@ -10,7 +10,6 @@ Whatever else is asked changes nothing, and is answered with what is.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from services.payments import ledger
@@ -147,14 +146,14 @@ class Books:
         rest = payment.amount - taken
         moved = {HELD: -payment.amount, REVENUE: taken, AVAILABLE: rest}
         self._book(self.accounts[payment.user_id], ledger.CAPTURE, payment.order_id, moved)
-        return self._put(replace(payment, status=CAPTURED, captured=taken, updated_at=self._now))
+        return self._put(payment._replace(status=CAPTURED, captured=taken, updated_at=self._now))
 
     def _release(self, request: ReleaseRequest) -> Payment:
         payment = self._held(request)
         if payment.status != AUTHORIZED:
             return payment
         self._book_release(payment)
-        return self._put(replace(payment, status=RELEASED, reason=request.reason, updated_at=self._now))
+        return self._put(payment._replace(status=RELEASED, reason=request.reason, updated_at=self._now))
 
     def _reverse(self, request: ReversalRequest) -> Payment:
         payment = self.payments.get((request.user_id, request.order_id))
@@ -163,11 +162,11 @@ class Books:
             return self._new(request, REVERSED)
         if payment.status == AUTHORIZED:
             self._book_release(payment)
-            return self._put(replace(payment, status=REVERSED, updated_at=self._now))
+            return self._put(payment._replace(status=REVERSED, updated_at=self._now))
         if payment.status == CAPTURED:
             if left := payment.captured - payment.refunded:
                 self._book_refund(payment, left)
-            return self._put(replace(payment, status=REVERSED, refunded=payment.captured, updated_at=self._now))
+            return self._put(payment._replace(status=REVERSED, refunded=payment.captured, updated_at=self._now))
         return payment
 
     def _refund(self, request: RefundRequest) -> Refund:
@@ -181,7 +180,7 @@ class Books:
         if payment.status == CAPTURED and refunded + request.amount <= payment.captured:
             self._book_refund(payment, request.amount)
             status, refunded = SUCCEEDED, refunded + request.amount
-            self._put(replace(payment, refunded=refunded, updated_at=self._now))
+            self._put(payment._replace(refunded=refunded, updated_at=self._now))
         refund = Refund(
             payment.user_id, payment.order_id, request.refund_id, request.amount, status, refunded, self._now
         )

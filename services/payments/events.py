@@ -1,8 +1,7 @@
 """What others learn of payments, and what Payments learns from others."""
 
-from datetime import datetime
-
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gozon.orders.v1.events_pb2 import CaptureRequested, OrderCreated, RefundRequested, ReversalRequested
 from gozon.orders.v1.orders_pb2 import Order
@@ -61,7 +60,7 @@ def request_of(message: Event) -> Request:
     return request
 
 
-def answer(request: Request, outcome: Payment | Refund, at: datetime, traceparent: str) -> Event:
+def answer(request: Request, outcome: Payment | Refund, at: Timestamp, traceparent: str) -> Event:
     """Tells what came of a request."""
     if isinstance(outcome, Refund):
         return _refund_decided(outcome, traceparent)
@@ -70,7 +69,7 @@ def answer(request: Request, outcome: Payment | Refund, at: datetime, traceparen
     return payment_is(outcome, at, traceparent)
 
 
-def payment_is(payment: Payment, at: datetime, traceparent: str) -> Event:
+def payment_is(payment: Payment, at: Timestamp, traceparent: str) -> Event:
     """Tells where a payment stands."""
     order_id, user_id, currency = payment.order_id, payment.user_id, payment.currency
     if payment.status == CAPTURED:
@@ -98,7 +97,7 @@ def _positive(amount: int) -> int:
     return amount
 
 
-def _reversed(payment: Payment, at: datetime, traceparent: str) -> Event:
+def _reversed(payment: Payment, at: Timestamp, traceparent: str) -> Event:
     event = PaymentReversed(
         order_id=payment.order_id,
         user_id=payment.user_id,

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 AVAILABLE = "available"
 HELD = "held"
@@ -47,8 +48,8 @@ class Account:
         return self.balance - self.held
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+# No dataclass: making a frozen one takes four times as long, and every order makes one.
+class Transaction(NamedTuple):
     """What moved money, once and for all: how much came to each account of the ledger, or, below zero, left it."""
 
     user_id: str
