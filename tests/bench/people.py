@@ -9,7 +9,7 @@ import grpc
 
 from gozon.payments.v1.payments_pb2 import DepositRequest, OpenAccountRequest
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
-from gozon.users.v1.users_pb2 import RegisterRequest, TokenRequest
+from gozon.users.v1.users_pb2 import GetMeRequest, RegisterRequest, TokenRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 
 FUNDS = 1_000_000_000_000
@@ -58,6 +58,16 @@ async def make_people(users_target: str, payments_target: str, count: int, funds
         while len(people) < count:
             people += await asyncio.gather(*(one() for _ in range(min(8, count - len(people)))))
         return people
+
+
+async def sign_in(users_target: str, email: str, password: str) -> Person:
+    """Returns somebody who is registered. Errors: grpc.RpcError."""
+    async with grpc.aio.insecure_channel(users_target) as channel:
+        users = UsersServiceStub(channel)
+        token = await users.Token(TokenRequest(grant_type="password", username=email, password=password))
+        metadata = (("authorization", f"Bearer {token.access_token}"),)
+        me = await users.GetMe(GetMeRequest(), metadata=metadata)
+        return Person(me.id, token.access_token)
 
 
 def main() -> None:

@@ -57,16 +57,21 @@ class Killer:
 
         It does not wait for one to be back before it kills another, so outages overlap now and then.
         """
-        watches = []
+        watches: list[asyncio.Task[None]] = []
         for victim in self._victims(count):
             await asyncio.sleep(self._random.uniform(0.3, 1.7) * seconds / count)
-            if victim == STORAGE:
-                # While nobody takes them, the events are in the storage, and something is lost with it.
-                await self._until_ready("nats", other_than=0)
-                watches += [await self._kill(name) for name in processes(self._stack) if name.startswith("payments")]
-                await asyncio.sleep(UNTAKEN_SECONDS)
-            watches.append(await self._kill(victim))
+            watches += await self.kill(victim)
         await asyncio.gather(*watches)
+
+    async def kill(self, victim: str) -> list[asyncio.Task[None]]:
+        """Kills once, and returns what waits until all that was killed is back."""
+        watches = []
+        if victim == STORAGE:
+            # While nobody takes them, the events are in the storage, and something is lost with it.
+            await self._until_ready("nats", other_than=0)
+            watches += [await self._kill(name) for name in processes(self._stack) if name.startswith("payments")]
+            await asyncio.sleep(UNTAKEN_SECONDS)
+        return [*watches, await self._kill(victim)]
 
     async def _kill(self, victim: str) -> asyncio.Task[None]:
         """Kills, and returns what waits until it is back."""

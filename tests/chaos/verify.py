@@ -15,7 +15,7 @@ from stack import control
 from stack.check import check
 from stack.home import Stack
 from tests.bench.stack import address
-from tests.chaos.shoppers import Book
+from tests.chaos.shoppers import Book, Bought
 
 SETTLE_SECONDS = 120.0
 """Orders asks again for what NATS lost after 30 s, and once more after 60 s if that was lost too."""
@@ -82,13 +82,14 @@ async def _compare(book: Book, channel: grpc.aio.Channel) -> list[str]:
     for order_id, got in zip(book.orders, await asyncio.gather(*map(get, book.orders)), strict=True):
         if got != listed.get(order_id):
             found.append(f"GetOrder and ListOrders disagree about {order_id}: {got}")
-    spent = sum(order.total_price for order in listed.values() if order.status == Order.PAID)
+    spent = sum(order.paid_price - order.refunded_price for order in listed.values())
+    held = sum(order.total_price for order in listed.values() if order.status == Order.AUTHORIZED)
     user_id = book.person.user_id
     account = await payments.GetAccount(GetAccountRequest(user_id=user_id), metadata=book.person.metadata)
-    if account.balance != book.deposited - spent or account.held:
+    if account.balance != book.deposited - spent or account.held != held:
         found.append(
-            f"{user_id}: deposited {book.deposited}, spent {spent}, but the balance is {account.balance}, "
-            f"{account.held} of it held"
+            f"{user_id}: deposited {book.deposited}, spent {spent}, {held} to be held, but the balance is "
+            f"{account.balance}, {account.held} of it held"
         )
     return found
 
@@ -107,35 +108,49 @@ async def _listed(book: Book, channel: grpc.aio.Channel) -> AsyncIterator[Order]
 
 
 def _compare_orders(book: Book, listed: dict[str, Order]) -> Iterable[str]:
-    for order_id, price in book.orders.items():
+    for order_id, bought in book.orders.items():
         order = listed.get(order_id)
         if order is None:
             yield f"the accepted order {order_id} is lost"
-        elif order.status not in (Order.PAID, Order.CANCELED):
-            yield f"the order {order_id} is {Order.Status.Name(order.status)}"
-        elif order.total_price != price:
-            yield f"the order {order_id} costs {order.total_price}, not {price}"
+        elif problem := _problem(bought, order):
+            yield f"{problem}: {bought} became {str(order).replace(chr(10), ' ')}"
     for order_id in listed.keys() - book.orders.keys():
         yield f"the order {order_id} is one too many: each key was answered with another"
+
+
+def _problem(bought: Bought, order: Order) -> str:
+    """Says what is wrong with an order; nothing when it became what was asked for and was paid accordingly."""
+    if order.status not in bought.ends:
+        return "the wrong end"
+    if order.total_price != bought.price:
+        return "the wrong price"
+    if order.status == Order.CANCELED:
+        if not bought.canceled and order.cancel_reason != Order.INSUFFICIENT_FUNDS:
+            return "nobody canceled it"
+        none_kept = order.paid_price in (0, bought.price) and order.refunded_price == order.paid_price
+        return "" if none_kept else "the wrong money"
+    paid = 0 if order.status == Order.AUTHORIZED else bought.price
+    return "" if (order.paid_price, order.refunded_price) == (paid, bought.refunded) else "the wrong money"
 
 
 async def _compare_databases(stack: Stack, books: Sequence[Book]) -> list[str]:
     """Compares all books with the tables, in sum."""
     found = []
     connection = await asyncpg.connect(stack.database_url("orders"))
-    by_status = {row["status"]: (row["orders"], row["total"]) for row in await connection.fetch(_ORDERS)}
+    orders = await connection.fetchrow(_ORDERS)
     await connection.close()
     connection = await asyncpg.connect(stack.database_url("payments"))
     money = await connection.fetchrow(_MONEY)
     await connection.close()
+    assert orders is not None
     assert money is not None
     accepted = sum(len(book.orders) for book in books)
-    if sum(count for count, _ in by_status.values()) != accepted or not by_status.keys() <= {"PAID", "CANCELED"}:
-        found.append(f"{accepted} orders were accepted, but the table has {by_status}")
-    deposited = sum(book.deposited for book in books)
-    paid = by_status.get("PAID", (0, 0))[1]
-    if (money["deposited"], money["revenue"], money["balance"]) != (deposited, paid, deposited - paid):
-        found.append(f"deposited {deposited}, paid {paid}, but Payments has {dict(money)}")
+    if orders["orders"] != accepted:
+        found.append(f"{accepted} orders were accepted, but the table has {orders['orders']}")
+    deposited, spent = sum(book.deposited for book in books), orders["spent"]
+    wanted = {"deposited": deposited, "revenue": spent, "balance": deposited - spent, "held": orders["held"]}
+    if dict(money) != wanted:
+        found.append(f"Payments should have {wanted}, but has {dict(money)}")
     return found
 
 
@@ -144,9 +159,14 @@ _WAITING = {
                  + (SELECT count(*) FROM refunds WHERE asked_at IS NOT NULL) + (SELECT count(*) FROM outbox)""",
     "payments": "SELECT count(*) FROM outbox",
 }
-_ORDERS = "SELECT status, count(*) AS orders, sum(total_price)::bigint AS total FROM orders GROUP BY status"
+_ORDERS = """
+    SELECT count(*) AS orders, coalesce(sum(paid_price - refunded_price), 0)::bigint AS spent,
+           coalesce(sum(total_price) FILTER (WHERE status = 'AUTHORIZED'), 0)::bigint AS held
+    FROM orders
+"""
 _MONEY = """
-    SELECT (SELECT sum(balance)::bigint FROM accounts) AS balance,
-           (SELECT -sum(amount)::bigint FROM entries WHERE account = 'funding') AS deposited,
-           (SELECT coalesce(sum(amount), 0)::bigint FROM entries WHERE account = 'revenue') AS revenue
+    SELECT (SELECT -sum(amount)::bigint FROM entries WHERE account = 'funding') AS deposited,
+           (SELECT coalesce(sum(amount), 0)::bigint FROM entries WHERE account = 'revenue') AS revenue,
+           sum(balance)::bigint AS balance, sum(held)::bigint AS held
+    FROM accounts
 """

@@ -5,13 +5,12 @@ import os
 import signal
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import httpx
-import pytest
 
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, GetOrderRequest, ListOrdersRequest
 from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
@@ -20,13 +19,11 @@ from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.users.v1.users_pb2 import GetMeRequest, RegisterRequest, TokenRequest
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from stack.config import SERVICES
-from stack.home import Home, Stack
 from tests.bench.people import FUNDS, Person, make_people
 from tests.bench.stack import address, processes
-from tests.chaos.shoppers import Book
+from tests.chaos.shoppers import Book, Bought
 from tests.chaos.verify import settle, violations
-from tests.conftest import RATE_LIMIT_SCALE
-from tests.support import gozon, new_home
+from tests.journeys.conftest import Mortal
 
 CLIENTS_OF_A_KIND = 4
 REQUESTS_BETWEEN_KILLS = 300
@@ -53,7 +50,7 @@ class Client(ABC):
         while not stop.is_set():
             order = await self._until_answered(self.create_order)
             assert order not in self.book.orders
-            self.book.orders[order] = 1
+            self.book.orders[order] = Bought(1)
             await self._until_answered(self.deposit)
             self.book.deposited += 1
             for read in (lambda order=order: self.get_order(order), self.list_orders, self.get_account, self.get_me):
@@ -168,21 +165,8 @@ class GrpcClient(Client):
         return str(getattr(answer, "id", ""))
 
 
-@pytest.fixture
-def two_of_each() -> Iterator[Stack]:
-    """A stack of the test's own, for others would not like its deaths."""
-    folder = new_home()
-    home = ("--home", str(folder))
-    instances = ",".join(f"{service}=2" for service in SERVICES)
-    up = gozon("up", *home, "--free-ports", "--instances", instances, "--rate-limit-scale", str(RATE_LIMIT_SCALE))
-    try:
-        assert up.returncode == 0, up.stdout + up.stderr
-        yield Stack.load(Home(folder))
-    finally:
-        gozon("down", *home)
-
-
-async def test_one_of_two_instances_of_each_service_is_killed_under_load(two_of_each: Stack) -> None:
+async def test_one_of_two_instances_of_each_service_is_killed_under_load(mortal: Mortal) -> None:
+    two_of_each = mortal("--instances", ",".join(f"{service}=2" for service in SERVICES))
     edge = address(two_of_each, "edge")
     people = await make_people(edge, edge, 2 * CLIENTS_OF_A_KIND)
     async with (

@@ -16,16 +16,12 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from kit.bus import Bus
-from kit.cache import Cache
-from kit.db import Database
 from kit.errors import Error
-from services.orders import service as orders_service
 from stack.check import check_databases
 from tests.money.faults import AFTER_COMMIT, Crash, crash
 from tests.money.invariants import hold_always, hold_at_rest
-from tests.money.world import Users, World
-from tests.support import RunningStack, fresh_database
+from tests.money.world import Users, World, new_world
+from tests.support import RunningStack
 
 EXAMPLES = int(os.environ.get("GOZON_EXAMPLES", "15"))
 SEED = int(os.environ.get("GOZON_SEED", random.randrange(2**32)))
@@ -162,18 +158,14 @@ def test_money_stays_right_whatever_happens(
     loop: asyncio.AbstractEventLoop,
     stack: RunningStack,
     templates: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # Nobody answers while they wait.
-    monkeypatch.setattr(orders_service, "ANSWER_SECONDS", 0.0)
     with capsys.disabled():
         print(f"\n{EXAMPLES} examples, GOZON_SEED={SEED}")
 
     opened = AsyncExitStack()
     try:
-        urls: dict[str, str] = {}
-        world = loop.run_until_complete(_open(opened, stack, templates, urls))
+        world = loop.run_until_complete(opened.enter_async_context(new_world(stack, templates)))
 
         @seed(SEED)
         class Example(Machine):
@@ -192,25 +184,7 @@ def test_money_stays_right_whatever_happens(
             ),
         )
         # What `gozon check` would say of them all.
-        report = loop.run_until_complete(check_databases(urls, stuck_after=0.0))
+        report = loop.run_until_complete(check_databases(world.urls, stuck_after=0.0))
         assert report.ok, [result for result in report.results if result.broken]
     finally:
         loop.run_until_complete(opened.aclose())
-
-
-async def _open(opened: AsyncExitStack, stack: RunningStack, templates: dict[str, str], urls: dict[str, str]) -> World:
-    async def database_of(service: str) -> Database:
-        name = await opened.enter_async_context(fresh_database(stack, service, templates[service]))
-        urls[service] = stack.url_of(service, name)
-        database = Database(urls[service])
-        opened.push_async_callback(database.close)
-        return database
-
-    cache = Cache(stack.redis_url, 60)
-    opened.push_async_callback(cache.close)
-    bus = Bus(stack.nats_url, (), ())
-    await bus.connect()
-    opened.push_async_callback(bus.close)
-    world = World(await database_of("orders"), await database_of("payments"), cache, bus)
-    opened.push_async_callback(world.close)
-    return world

@@ -1,8 +1,11 @@
 """Orders and Payments, two instances each, on databases of their own, with a broker that a test plays."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+
+import pytest
 
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, RefundOrderRequest
 from gozon.payments.v1.payments_pb2 import CreateHoldRequest, DepositRequest
@@ -14,6 +17,7 @@ from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
 from kit.outbox import Outbox
+from services.orders import service as orders_service
 from services.orders.cached import CachedOrders
 from services.orders.domain import CANCELED, SHIPPED
 from services.orders.service import OrderService, Update
@@ -22,6 +26,8 @@ from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
 from services.payments.domain import RELEASED, CaptureRequest, HoldRequest, ReleaseRequest
 from services.payments.service import PaymentService
+from stack.check_rules import SCANS
+from tests.support import RunningStack, fresh_database
 
 INSTANCES = 2
 ADMIN = Identity(new_id(), frozenset({"admin"}), float("inf"))
@@ -64,16 +70,18 @@ class Users:
 class World:
     """The services; their clients and their broker are the test."""
 
-    def __init__(self, orders_db: Database, payments_db: Database, cache: Cache, bus: Bus) -> None:
+    def __init__(self, urls: Mapping[str, str], cache: Cache, bus: Bus) -> None:
         """`bus` is only listened to: what is published goes through the hands of the test."""
-        self.orders_db, self.payments_db = orders_db, payments_db
+        self.urls = urls
+        """Of the databases, by service."""
+        self.orders_db, self.payments_db = orders_db, payments_db = Database(urls["orders"]), Database(urls["payments"])
         cached = CachedOrders(cache)
         self._orders = [
             OrderService(orders_db, Outbox(orders_db, bus), cached, Watchers(bus)) for _ in range(INSTANCES)
         ]
-        self._settlements = [Settlement(orders_db, Outbox(orders_db, bus), cached) for _ in range(INSTANCES)]
+        self.settlements = [Settlement(orders_db, Outbox(orders_db, bus), cached) for _ in range(INSTANCES)]
         self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0)
-        self._payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
+        self.payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
         self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]
 
     async def close(self) -> None:
@@ -81,12 +89,14 @@ class World:
         for service in self._orders:
             await service.batcher.drain()
         await asyncio.gather(*self._batchers)
+        await self.orders_db.close()
+        await self.payments_db.close()
 
-    async def people(self) -> Users:
-        """Returns two users with an account and one without."""
-        users = Users([new_id() for _ in range(3)])
-        for user_id in users.ids[:2]:
-            await self._payments[0].open_account(user_id, "RUB")
+    async def people(self, accounts: int = 2) -> Users:
+        """Returns so many users with an account, and one without."""
+        users = Users([new_id() for _ in range(accounts + 1)])
+        for user_id in users.ids[:accounts]:
+            await self.payments[0].open_account(user_id, "RUB")
         return users
 
     async def collect(self, users: Users) -> None:
@@ -101,9 +111,9 @@ class World:
         asks = [event for event in events if event.subject.startswith("orders.") and _asks(event)]
         answers = [event for event in events if event.subject.startswith("payments.")]
         if asks:
-            await self._payments[instance].answer_orders(asks)
+            await self.payments[instance].answer_orders(asks)
         if answers:
-            await self._settlements[instance].settle(answers)
+            await self.settlements[instance].settle(answers)
         users.delivered.update(event.id for event in events)
 
     async def drain(self, users: Users) -> None:
@@ -125,7 +135,7 @@ class World:
         # A key stands for one request.
         amount = users.deposits.setdefault((user_id, str(key)), amount)
         request = DepositRequest(user_id=user_id, amount=amount)
-        await self._payments[instance].deposit(user_id, amount, "", key_of(user_id, "Deposit", str(key), request))
+        await self.payments[instance].deposit(user_id, amount, "", key_of(user_id, "Deposit", str(key), request))
 
     async def order(self, users: Users, who: int, amount: int, *, manual: bool, instance: int) -> None:
         """Creates an order."""
@@ -153,20 +163,20 @@ class World:
         """An admin holds money for an order, which need not be one of Orders."""
         request = CreateHoldRequest(user_id=order[0], order_id=order[1], amount=amount)
         key = key_of(ADMIN.user_id, "CreateHold", f"{order[1]} {amount}", request)
-        await self._payments[instance].create_hold(HoldRequest(*order, amount), key)
+        await self.payments[instance].create_hold(HoldRequest(*order, amount), key)
 
     async def capture(self, order: tuple[str, str], amount: int, instance: int) -> None:
         """An admin captures what is held for an order, or a part of it."""
-        await self._payments[instance].capture_hold(CaptureRequest(*order, amount))
+        await self.payments[instance].capture_hold(CaptureRequest(*order, amount))
 
     async def release(self, order: tuple[str, str], instance: int) -> None:
         """An admin releases what is held for an order."""
-        await self._payments[instance].release_hold(ReleaseRequest(*order, RELEASED))
+        await self.payments[instance].release_hold(ReleaseRequest(*order, RELEASED))
 
     async def holds_expire(self, users: Users, instance: int) -> None:
         """Seven days pass."""
         await self._update(self.payments_db, HOLDS_EXPIRE, users)
-        await self._payments[instance]._release_expired()
+        await self.payments[instance]._release_expired()
 
     async def orders_expire(self, users: Users, _instance: int) -> None:
         """A day passes without an answer."""
@@ -185,6 +195,30 @@ class World:
     async def _update(self, database: Database, statement: Statement, users: Users) -> None:
         async with database.autocommit() as connection:
             await connection.execute(statement, user_ids=users.ids)
+
+
+@asynccontextmanager
+async def at_work(stack: RunningStack, names: Mapping[str, str]) -> AsyncIterator[World]:
+    """Runs the services on these databases, by service; calls that wait for an answer give up at once."""
+    async with AsyncExitStack() as opened:
+        opened.enter_context(pytest.MonkeyPatch.context()).setattr(orders_service, "ANSWER_SECONDS", 0.0)
+        cache, bus = Cache(stack.redis_url, 60), Bus(stack.nats_url, (), ())
+        opened.push_async_callback(cache.close)
+        await bus.connect()
+        opened.push_async_callback(bus.close)
+        world = World({service: stack.url_of(service, name) for service, name in names.items()}, cache, bus)
+        opened.push_async_callback(world.close)
+        yield world
+
+
+@asynccontextmanager
+async def new_world(stack: RunningStack, templates: Mapping[str, str]) -> AsyncIterator[World]:
+    """Does so on empty databases, which are gone afterwards."""
+    async with AsyncExitStack() as opened:
+        names = {}
+        for service in SCANS:
+            names[service] = await opened.enter_async_context(fresh_database(stack, service, templates[service]))
+        yield await opened.enter_async_context(at_work(stack, names))
 
 
 def _asks(event: Event) -> bool:

@@ -4,19 +4,15 @@ Everything that can happen to orders and money happens once, in a pair of databa
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
 
-from kit.bus import Bus
-from kit.cache import Cache
-from kit.db import Database
-from services.orders import service as orders_service
 from stack.check import Report, check_databases
 from stack.check_agreement import AGREEMENTS
 from stack.check_rules import SCANS
-from tests.money.world import Users, World
+from tests.money.world import Users, World, at_work
 from tests.stack.conftest import OwnStack
 from tests.stack.lies import LIES, UNGUARDED
 from tests.support import RunningStack, fresh_database
@@ -66,23 +62,6 @@ async def everything_that_can_happen(world: World, users: Users) -> None:
     # Payments hears of the cancellation first: it has nothing to give back, and refuses the refund.
     await world.cancel(await order(), 0)
     await arrive_backwards()
-
-
-@asynccontextmanager
-async def at_work(stack: RunningStack, names: Names) -> AsyncIterator[World]:
-    """Services on these databases; calls that wait for an answer give up at once."""
-    async with AsyncExitStack() as opened:
-        opened.enter_context(pytest.MonkeyPatch.context()).setattr(orders_service, "ANSWER_SECONDS", 0.0)
-        cache, bus = Cache(stack.redis_url, 60), Bus(stack.nats_url, (), ())
-        opened.push_async_callback(cache.close)
-        await bus.connect()
-        opened.push_async_callback(bus.close)
-        orders, payments = (Database(stack.url_of(service, name)) for service, name in names.items())
-        opened.push_async_callback(orders.close)
-        opened.push_async_callback(payments.close)
-        world = World(orders, payments, cache, bus)
-        opened.push_async_callback(world.close)
-        yield world
 
 
 @pytest.fixture(scope="module")

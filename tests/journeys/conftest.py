@@ -1,0 +1,28 @@
+"""A stack of a test's own, for others would not like its deaths."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from stack.home import Home, Stack
+from tests.conftest import RATE_LIMIT_SCALE
+from tests.support import gozon, new_home
+
+Mortal = Callable[..., Stack]
+
+
+@pytest.fixture
+def mortal() -> Iterator[Mortal]:
+    """Starts a stack with further arguments of `gozon up`."""
+    homes = []
+
+    def start(*arguments: str) -> Stack:
+        homes.append(new_home())
+        scale = ("--rate-limit-scale", str(RATE_LIMIT_SCALE))
+        up = gozon("up", "--home", str(homes[-1]), "--free-ports", *scale, *arguments)
+        assert up.returncode == 0, up.stdout + up.stderr
+        return Stack.load(Home(homes[-1]))
+
+    yield start
+    for home in homes:
+        gozon("down", "--home", str(home))
