@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +55,7 @@ class Model:
         for message in new.values():
             request = events.request_of(message)
             try:
-                told.append(answer(events.answer(request, books.apply(request), NOW, "")))
+                told.append(answer(events.answer(request, books.apply(request), Timestamp(), "")))
             except Error as error:
                 return error
         self._books = books
