@@ -141,28 +141,36 @@ _CHANGES_OF_NOTHING = _none(
 _TRANSACTIONS = Scan(
     # What each hash is over is in services/payments/ledger.py.
     """
-    SELECT user_id, number, kind, order_id, currency, account_currency, balance, held, created_at, entries, moved,
-           total, directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
-           lag(created_at) OVER chain AS created_before, sum(coalesce(own, 0)) OVER chain AS booked_balance,
-           sum(coalesce(reserved, 0)) OVER chain AS booked_held,
+    SELECT user_id, number, kind, order_id, currency, account_currency, balance, held, created_at, moved, total,
+           directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
+           lag(created_at) OVER chain AS created_before, sum(own) OVER chain AS booked_balance,
+           sum(reserved) OVER chain AS booked_held,
            hash, sha256(lag(hash, 1, '') OVER chain || convert_to(concat_ws('|', user_id, number, kind,
-               coalesce(order_id::text, ''), currency, coalesce(moved, ''), balance, held,
+               coalesce(order_id::text, ''), currency, moved, balance, held,
                (extract(epoch FROM created_at) * 1000000)::bigint), 'UTF8')) AS computed_hash
-    FROM transactions
-    LEFT JOIN (
-        SELECT user_id, number, count(*) AS entries, sum(amount) AS total,
-               string_agg(account || ':' || amount, ',' ORDER BY account) AS moved,
-               string_agg(account || CASE WHEN amount > 0 THEN '+' ELSE '-' END, ' ' ORDER BY account) AS directions,
-               sum(amount) FILTER (WHERE account IN ('available', 'held')) AS own,
-               sum(amount) FILTER (WHERE account = 'held') AS reserved
-        FROM entries GROUP BY user_id, number
-    ) AS booked USING (user_id, number)
+    FROM (
+        SELECT *, to_available + to_held AS own, to_held AS reserved,
+               to_available + to_held + to_funding + to_revenue + to_payouts AS total,
+               concat_ws(',',
+                   'available:' || nullif(to_available, 0),
+                   'funding:' || nullif(to_funding, 0),
+                   'held:' || nullif(to_held, 0),
+                   'payouts:' || nullif(to_payouts, 0),
+                   'revenue:' || nullif(to_revenue, 0)) AS moved,
+               concat_ws(' ',
+                   CASE sign(to_available) WHEN 1 THEN 'available+' WHEN -1 THEN 'available-' END,
+                   CASE sign(to_funding) WHEN 1 THEN 'funding+' WHEN -1 THEN 'funding-' END,
+                   CASE sign(to_held) WHEN 1 THEN 'held+' WHEN -1 THEN 'held-' END,
+                   CASE sign(to_payouts) WHEN 1 THEN 'payouts+' WHEN -1 THEN 'payouts-' END,
+                   CASE sign(to_revenue) WHEN 1 THEN 'revenue+' WHEN -1 THEN 'revenue-' END) AS directions
+        FROM transactions
+    ) AS booked
     LEFT JOIN (SELECT user_id, currency AS account_currency FROM accounts) AS owners USING (user_id)
     WINDOW chain AS (PARTITION BY user_id ORDER BY number ROWS UNBOUNDED PRECEDING)
     """,
     (
         Rule(
-            "a transaction has two entries or more, and they sum to zero", "books balance", "entries > 1 AND total = 0"
+            "a transaction has two entries or more, and they sum to zero", "books balance", "moved <> '' AND total = 0"
         ),
         Rule(
             "each kind of transaction moves money its own way",
@@ -189,15 +197,6 @@ _TRANSACTIONS = Scan(
         Rule("a transaction is in the currency of its account", "books balance", "currency = account_currency"),
     ),
 )
-_ENTRIES_OF_NOTHING = _none(
-    """
-    SELECT user_id, number, account, amount FROM entries
-    WHERE NOT EXISTS (
-        SELECT FROM transactions WHERE transactions.user_id = entries.user_id AND transactions.number = entries.number)
-    """,
-    "an entry belongs to a transaction",
-    "books balance",
-)
 _ACCOUNTS = Scan(
     """
     SELECT user_id, accounts.currency, accounts.balance, accounts.held, accounts.number, accounts.hash,
@@ -209,8 +208,8 @@ _ACCOUNTS = Scan(
         ORDER BY user_id DESC, number DESC
     ) AS chains USING (user_id)
     LEFT JOIN (
-        SELECT user_id, sum(amount) AS booked, sum(amount) FILTER (WHERE account = 'held') AS booked_held FROM entries
-        WHERE account IN ('available', 'held') GROUP BY user_id
+        SELECT user_id, sum(to_available + to_held) AS booked, sum(to_held) AS booked_held FROM transactions
+        GROUP BY user_id
     ) AS booked USING (user_id)
     LEFT JOIN (
         SELECT user_id, sum(amount) AS on_hold FROM payments WHERE status = 'AUTHORIZED' GROUP BY user_id
@@ -243,11 +242,9 @@ _PAYMENTS = Scan(
                count(*) FILTER (WHERE kind = 'HOLD') AS holds, count(*) FILTER (WHERE kind = 'CHARGE') AS charges,
                count(*) FILTER (WHERE kind = 'CAPTURE') AS captures,
                count(*) FILTER (WHERE kind = 'RELEASE') AS releases,
-               sum(earned.amount) FILTER (WHERE kind IN ('CHARGE', 'CAPTURE')) AS taken,
-               -sum(earned.amount) FILTER (WHERE kind = 'REFUND') AS given_back, sum(reserved.amount) AS still_held
+               sum(to_revenue) FILTER (WHERE kind IN ('CHARGE', 'CAPTURE')) AS taken,
+               -sum(to_revenue) FILTER (WHERE kind = 'REFUND') AS given_back, sum(to_held) AS still_held
         FROM transactions
-        LEFT JOIN (SELECT * FROM entries WHERE account = 'revenue') AS earned USING (user_id, number)
-        LEFT JOIN (SELECT * FROM entries WHERE account = 'held') AS reserved USING (user_id, number)
         WHERE order_id IS NOT NULL GROUP BY user_id, order_id
     ) AS booked USING (user_id, order_id)
     LEFT JOIN (
@@ -319,7 +316,6 @@ SCANS: Mapping[str, tuple[Scan, ...]] = {
     "orders": (_ORDERS, _REFUNDS_OF_ORDERS, _CHANGES_OF_NOTHING, _outbox("Orders")),
     "payments": (
         _TRANSACTIONS,
-        _ENTRIES_OF_NOTHING,
         _ACCOUNTS,
         _PAYMENTS,
         _MOVED_FOR_NOTHING,

@@ -83,11 +83,9 @@ def _away(stack: Stack, error: BaseException) -> HomeError:
 
 
 _LINES = """
-    SELECT number, created_at, kind, order_id, coalesce(available.amount, 0) AS amount,
-           coalesce(reserved.amount, 0) AS held_amount, balance, held, currency, hash
+    SELECT number, created_at, kind, order_id, to_available AS amount, to_held AS held_amount, balance, held, currency,
+           hash
     FROM transactions
-    LEFT JOIN (SELECT * FROM entries WHERE account = 'available') AS available USING (user_id, number)
-    LEFT JOIN (SELECT * FROM entries WHERE account = 'held') AS reserved USING (user_id, number)
     WHERE user_id = $1 AND ($2::timestamptz IS NULL OR created_at >= $2)
           AND ($3::timestamptz IS NULL OR created_at < $3)
     ORDER BY number

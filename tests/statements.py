@@ -59,11 +59,11 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
     users, order_ids, refunds = await _some(connection, "user_id, order_id, refund_id", "refunds", size)
     now = datetime.now(UTC)
     values = _of_a_service(users, order_ids, now, "Deposit")
-    values |= {"refund_ids": refunds, "entry_user_ids": users, "currency": "RUB", "at": now}
+    values |= {"refund_ids": refunds, "currency": "RUB", "at": now}
     values |= _times(size, statuses="CAPTURED", statuses_before="AUTHORIZED", reasons="", requested_by="ORDERS")
     values |= _times(size, amounts=10, captured=10, refunded_before=0, expire_at=None, kinds="CHARGE", hashes=b"")
     values |= _times(size, numbers=10, numbers_before=9, balances=10, held=10, moments=now)
-    values |= _times(size, entry_numbers=10, entry_accounts="available", entry_amounts=10)
+    values |= _times(size, to_available=-10, to_held=0, to_funding=0, to_revenue=10, to_payouts=0)
     special: dict[Statement, list[Values]] = {
         payments._ENTRIES_OF: [{"before": 2**63 - 1, "limit": 101}],
         payments._EXPIRED_HOLDS: [{"now": now + timedelta(minutes=1)}],

@@ -173,7 +173,7 @@ async def _insert_transactions(tx: Transaction, transactions: Sequence[ledger.Tr
     )
     if len(moved) != len(lasts):
         raise Conflict("an account changed in the meantime")
-    entries = [(t.user_id, t.number, account, amount) for t in transactions for account, amount in t.entries]
+    moves = [dict(t.entries) for t in transactions]
     await tx.execute(
         _INSERT_TRANSACTIONS,
         user_ids=[t.user_id for t in transactions],
@@ -185,10 +185,7 @@ async def _insert_transactions(tx: Transaction, transactions: Sequence[ledger.Tr
         held=[t.held for t in transactions],
         moments=[t.created_at for t in transactions],
         hashes=[t.hash for t in transactions],
-        entry_user_ids=[user_id for user_id, _, _, _ in entries],
-        entry_numbers=[number for _, number, _, _ in entries],
-        entry_accounts=[account for _, _, account, _ in entries],
-        entry_amounts=[amount for _, _, _, amount in entries],
+        **{f"to_{account}": [move.get(account, 0) for move in moves] for account in ledger.ACCOUNTS},
     )
 
 
@@ -264,15 +261,9 @@ _ACCOUNT_AT = sql("""
     WHERE search.low = search.high
 """)
 _ENTRIES_OF = sql("""
-    SELECT number, kind, order_id, coalesce(available.amount, 0) AS amount, coalesce(reserved.amount, 0) AS held_amount,
-           balance, held, created_at, hash
-    FROM (
-        SELECT * FROM transactions WHERE user_id = :user_id::uuid AND number < :before::bigint
-        ORDER BY number DESC LIMIT :limit
-    ) AS page
-    LEFT JOIN (SELECT * FROM entries WHERE account = 'available') AS available USING (user_id, number)
-    LEFT JOIN (SELECT * FROM entries WHERE account = 'held') AS reserved USING (user_id, number)
-    ORDER BY number DESC
+    SELECT number, kind, order_id, to_available AS amount, to_held AS held_amount, balance, held, created_at, hash
+    FROM transactions WHERE user_id = :user_id::uuid AND number < :before::bigint
+    ORDER BY number DESC LIMIT :limit
 """)
 _EXPIRED_HOLDS = sql("""
     SELECT user_id, order_id FROM payments WHERE status = 'AUTHORIZED' AND expires_at < :now::timestamptz
@@ -326,13 +317,10 @@ _MOVE_ACCOUNTS = sql("""
     RETURNING 1
 """)
 _INSERT_TRANSACTIONS = sql("""
-    WITH booked AS (
-        INSERT INTO transactions (user_id, number, kind, order_id, currency, balance, held, created_at, hash)
-        SELECT * FROM unnest(:user_ids::uuid[], :numbers::bigint[], :kinds::text[], :order_ids::uuid[],
-                             :currencies::text[], :balances::bigint[], :held::bigint[], :moments::timestamptz[],
-                             :hashes::bytea[])
-    )
-    INSERT INTO entries (user_id, number, account, amount)
-    SELECT * FROM unnest(:entry_user_ids::uuid[], :entry_numbers::bigint[], :entry_accounts::text[],
-                         :entry_amounts::bigint[])
+    INSERT INTO transactions (user_id, number, kind, order_id, currency, to_available, to_held, to_funding, to_revenue,
+                              to_payouts, balance, held, created_at, hash)
+    SELECT * FROM unnest(:user_ids::uuid[], :numbers::bigint[], :kinds::text[], :order_ids::uuid[], :currencies::text[],
+                         :to_available::bigint[], :to_held::bigint[], :to_funding::bigint[], :to_revenue::bigint[],
+                         :to_payouts::bigint[], :balances::bigint[], :held::bigint[], :moments::timestamptz[],
+                         :hashes::bytea[])
 """)

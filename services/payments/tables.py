@@ -80,7 +80,8 @@ refunds = Table(
 )
 
 # The ledger: a chain of transactions for each account, numbered without a gap, each with the hash of the one before it
-# in its own. Triggers (migration 0003) refuse UPDATE, DELETE and TRUNCATE, and entries that do not sum to zero.
+# in its own. What comes to an account of the ledger, or below zero leaves it, has a column, so that a row is in balance
+# or refused; the view `entries` has a line for each. A trigger (migration 0003) refuses UPDATE, DELETE and TRUNCATE.
 transactions = Table(
     "transactions",
     metadata,
@@ -89,24 +90,23 @@ transactions = Table(
     Column("kind", Text, nullable=False),
     Column("order_id", Uuid),
     Column("currency", Text, nullable=False),
-    # The account's, after it.
+    Column("to_available", BigInteger, nullable=False),
+    Column("to_held", BigInteger, nullable=False),
+    Column("to_funding", BigInteger, nullable=False),
+    Column("to_revenue", BigInteger, nullable=False),
+    Column("to_payouts", BigInteger, nullable=False),
+    # The user's, after it.
     Column("balance", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    CheckConstraint("to_available + to_held + to_funding + to_revenue + to_payouts = 0", name="transactions_balance"),
+    CheckConstraint(
+        "to_available <> 0 OR to_held <> 0 OR to_funding <> 0 OR to_revenue <> 0", name="transactions_move_something"
+    ),
     CheckConstraint(
         "kind IN ('DEPOSIT', 'CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND')", name="transactions_kind_known"
     ),
-)
-entries = Table(
-    "entries",
-    metadata,
-    Column("user_id", Uuid, primary_key=True),
-    Column("number", BigInteger, primary_key=True),
-    Column("account", Text, primary_key=True),
-    Column("amount", BigInteger, nullable=False),
-    CheckConstraint("amount <> 0", name="entries_amount_not_zero"),
-    CheckConstraint("account IN ('available', 'held', 'funding', 'revenue', 'payouts')", name="entries_account_known"),
 )
 
 inbox = schema.inbox(metadata)

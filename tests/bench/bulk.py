@@ -139,14 +139,12 @@ _PAYMENTS = (
     WINDOW chain AS (PARTITION BY user_id ORDER BY number)
     """,
     """
-    INSERT INTO transactions (user_id, number, kind, order_id, currency, balance, held, created_at, hash)
-    SELECT user_id, number, kind, order_id, 'RUB', balance, held, at, hash FROM booked ORDER BY at, number
-    """,
-    """
-    INSERT INTO entries (user_id, number, account, amount)
-    SELECT user_id, number, account, moved
-    FROM booked, LATERAL (VALUES ('available', amount), (other, -amount)) AS entry (account, moved)
-    ORDER BY at, number, account
+    INSERT INTO transactions (user_id, number, kind, order_id, currency, to_available, to_held, to_funding, to_revenue,
+                              to_payouts, balance, held, created_at, hash)
+    SELECT user_id, number, kind, order_id, 'RUB', amount, CASE other WHEN 'held' THEN -amount ELSE 0 END,
+           CASE other WHEN 'funding' THEN -amount ELSE 0 END, CASE other WHEN 'revenue' THEN -amount ELSE 0 END, 0,
+           balance, held, at, hash
+    FROM booked ORDER BY at, number
     """,
     """
     INSERT INTO accounts (user_id, currency, balance, held, number, hash, created_at, updated_at)

@@ -145,10 +145,9 @@ UPDATE payments.accounts SET balance = balance - {TOTAL_PRICE}, number = :n, has
 INSERT INTO payments.payments (user_id, order_id, status, reason, amount, currency, captured, refunded, requested_by,
                                created_at, updated_at)
     VALUES ({_USER}, {_ORDER}, 'CAPTURED', '', {TOTAL_PRICE}, 'RUB', {TOTAL_PRICE}, 0, 'ORDERS', now(), now());
-INSERT INTO payments.transactions (user_id, number, kind, order_id, currency, balance, held, created_at, hash)
-    VALUES ({_USER}, :n, 'CHARGE', {_ORDER}, 'RUB', {FUNDS}, 0, now(), {_HASH});
-INSERT INTO payments.entries (user_id, number, account, amount)
-    VALUES ({_USER}, :n, 'available', -{TOTAL_PRICE}), ({_USER}, :n, 'revenue', {TOTAL_PRICE});
+INSERT INTO payments.transactions (user_id, number, kind, order_id, currency, to_available, to_held, to_funding,
+                                   to_revenue, to_payouts, balance, held, created_at, hash)
+    VALUES ({_USER}, :n, 'CHARGE', {_ORDER}, 'RUB', -{TOTAL_PRICE}, 0, 0, {TOTAL_PRICE}, 0, {FUNDS}, 0, now(), {_HASH});
 INSERT INTO payments.outbox (id, subject, payload, traceparent)
     VALUES ({_DECIDED}, 'payments.succeeded', {_payload(DECIDED_BYTES)}, '{TRACE}');
 DELETE FROM orders.outbox WHERE id = {_CREATED};

@@ -24,10 +24,8 @@ LOAD = (
     """INSERT INTO payments SELECT user_id, uuidv7(), 'AUTHORIZED', '', 10, 'RUB', 0, 0, 'ORDERS',
               now() + make_interval(secs => row_number() OVER ()), now(), now() FROM accounts""",
     "INSERT INTO refunds SELECT user_id, order_id, uuidv7(), 1, 'FAILED', 0, now() FROM payments",
-    """INSERT INTO transactions SELECT user_id, n, 'CHARGE', uuidv7(), 'RUB', 10, 0, now(), ''
+    """INSERT INTO transactions SELECT user_id, n, 'CHARGE', uuidv7(), 'RUB', -10, 0, 0, 10, 0, 10, 0, now(), ''
        FROM accounts, generate_series(1, 3) AS n""",
-    """INSERT INTO entries SELECT user_id, number, account, CASE account WHEN 'available' THEN -10 ELSE 10 END
-       FROM transactions, unnest(ARRAY['available', 'revenue']) AS account""",
     "INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)",
     "INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts",
     *statements.WAITING,
@@ -68,7 +66,7 @@ async def test_this_test_would_see_a_walk_through_a_table(loaded: Database) -> N
 async def test_the_database_refuses_to_change_the_ledger(change: str, table: str, payments_db: Database) -> None:
     user_id = await opened(payments_db, 100)
     before = (await everything_in(payments_db)).transactions
-    with pytest.raises(asyncpg.RestrictViolationError, match="the ledger never changes"):
+    with pytest.raises(asyncpg.PostgresError, match=r"the ledger never changes|view|not a table"):
         async with payments_db.transaction() as tx:
             await tx.execute(sql(change.format(table)))
     assert (await everything_in(payments_db)).transactions == before
@@ -76,23 +74,26 @@ async def test_the_database_refuses_to_change_the_ledger(change: str, table: str
 
 
 @pytest.mark.parametrize(
-    "amounts",
+    ("amounts", "constraint"),
     [
-        {"available": 5},
-        {"available": 5, "funding": -4},
-        {"available": 5, "held": 5, "funding": -9},
-        {"available": 2**62, "held": 2**62, "funding": 1},
+        ({"to_available": 5}, "transactions_balance"),
+        ({"to_available": 5, "to_funding": -4}, "transactions_balance"),
+        ({"to_available": 5, "to_held": 5, "to_funding": -9}, "transactions_balance"),
+        ({}, "transactions_move_something"),
     ],
 )
-async def test_the_database_refuses_entries_that_do_not_balance(amounts: dict[str, int], payments_db: Database) -> None:
+async def test_the_database_refuses_what_does_not_balance_or_moves_nothing(
+    amounts: dict[str, int], constraint: str, payments_db: Database
+) -> None:
     user_id = await opened(payments_db, 100)
-    rows = {"users": [user_id] * len(amounts), "names": list(amounts), "amounts": list(amounts.values())}
-    insert = sql("""INSERT INTO entries SELECT u, 2, n, a
-                    FROM unnest(:users::uuid[], :names::text[], :amounts::bigint[]) AS x (u, n, a)
-                    UNION ALL SELECT uuidv7(), 1, n, a FROM (VALUES ('held', 1), ('available', -1)) AS y (n, a)""")
-    with pytest.raises(asyncpg.CheckViolationError, match="do not sum to zero"):
+    moves = ("to_available", "to_held", "to_funding", "to_revenue", "to_payouts")
+    values = ", ".join(str(amounts.get(move, 0)) for move in moves)
+    insert = sql(f"""INSERT INTO transactions (user_id, number, kind, currency, {", ".join(moves)}, balance, held,
+                                               created_at, hash)
+                     VALUES (:user_id::uuid, 2, 'DEPOSIT', 'RUB', {values}, 0, 0, now(), '')""")
+    with pytest.raises(asyncpg.CheckViolationError, match=constraint):
         async with payments_db.transaction() as tx:
-            await tx.execute(insert, **rows)
+            await tx.execute(insert, user_id=user_id)
     (await everything_in(payments_db)).assert_right()
 
 

@@ -17,7 +17,6 @@ OPEN_HOLD = one("payments", "user_id, order_id", "status = 'AUTHORIZED' AND requ
 GAVE_BACK = one("payments", "user_id, order_id", "status = 'REVERSED' AND captured > 0")
 DECIDED = one("refunds", "user_id, order_id, refund_id", "status = 'SUCCEEDED' AND amount = 30")
 CHARGE = one("transactions", "user_id, number", "kind = 'CHARGE' AND balance > 1000")
-EARNED = one("entries", "user_id, number, account", "account = 'revenue' AND amount = 100")
 RICH_ONE = one("accounts", "user_id", "balance > 1000")
 OF_ORDER = "RETURNING user_id, id AS order_id"
 OF_REFUND = "RETURNING user_id, order_id, id AS refund_id"
@@ -182,17 +181,17 @@ LIES = [
     (
         "a transaction has two entries or more, and they sum to zero",
         "payments",
-        f"UPDATE entries SET amount = amount + 1 WHERE {EARNED} {OF_TRANSACTION}",
+        f"UPDATE transactions SET to_revenue = to_revenue + 1 WHERE {CHARGE} {OF_TRANSACTION}",
     ),
     (
         "a transaction has two entries or more, and they sum to zero",
         "payments",
-        f"DELETE FROM entries WHERE {CHARGE} {OF_TRANSACTION}",
+        f"UPDATE transactions SET to_available = 0, to_revenue = 0 WHERE {CHARGE} {OF_TRANSACTION}",
     ),
     (
         "each kind of transaction moves money its own way",
         "payments",
-        f"UPDATE entries SET account = 'payouts' WHERE {EARNED} {OF_TRANSACTION}",
+        f"UPDATE transactions SET to_payouts = to_revenue, to_revenue = 0 WHERE {CHARGE} {OF_TRANSACTION}",
     ),
     (
         "each kind of transaction moves money its own way",
@@ -227,7 +226,7 @@ LIES = [
     (
         "the hash of a transaction is over it and the hash before",
         "payments",
-        f"UPDATE entries SET amount = amount * 2 WHERE {CHARGE} {OF_TRANSACTION}",
+        f"UPDATE transactions SET to_funding = -1, to_revenue = to_revenue + 1 WHERE {CHARGE} {OF_TRANSACTION}",
     ),
     (
         "the balance after a transaction is the sum of the entries so far",
@@ -255,22 +254,15 @@ LIES = [
         f"DELETE FROM accounts WHERE {RICH_ONE} RETURNING user_id",
     ),
     (
-        "an entry belongs to a transaction",
-        "payments",
-        f"UPDATE entries SET number = 1000 WHERE {EARNED} {OF_TRANSACTION}",
-    ),
-    (
         "an account ends where its chain of transactions ends",
         "payments",
         f"UPDATE accounts SET hash = '' WHERE {RICH_ONE} RETURNING user_id",
     ),
     (
-        # The last transaction is gone, with its entries: the chain itself shows no gap.
+        # The last transaction is gone: the chain itself shows no gap.
         "an account ends where its chain of transactions ends",
         "payments",
-        """WITH last AS (SELECT user_id, number FROM accounts WHERE balance > 1000),
-           gone AS (
-               DELETE FROM entries USING last WHERE entries.user_id = last.user_id AND entries.number = last.number)
+        """WITH last AS (SELECT user_id, number FROM accounts WHERE balance > 1000)
            DELETE FROM transactions USING last
            WHERE transactions.user_id = last.user_id AND transactions.number = last.number
            RETURNING transactions.user_id""",
