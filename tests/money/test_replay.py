@@ -34,6 +34,8 @@ SEED = int(os.environ.get("GOZON_SEED", random.randrange(2**32)))
 ORDERS = 300
 ACCOUNTS = 5
 TIMES = 3
+DEPOSITS = 50
+"""Idempotency keys of one user for them."""
 MAX_BATCH = 60
 ENVELOPES = 20
 PLUMBING = ("inbox", "outbox", "dead_letters")
@@ -84,7 +86,7 @@ class Past:
         price, part, manual = chance.randint(1, 100), chance.randint(1, 40), chance.random() < 0.5
         things: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "order": lambda: world.order(users, buyer, price, manual=manual, instance=instance),
-            "deposit": lambda: world.deposit(users, buyer % ACCOUNTS, chance.randrange(50), 5 * price, instance),
+            "deposit": lambda: world.deposit(users, buyer % ACCOUNTS, chance.randrange(DEPOSITS), 5 * price, instance),
             "cancel": lambda: world.cancel(order, instance),
             "ship": lambda: world.ship(order, instance),
             "refund": lambda: world.refund(order, chance.randrange(3), part, instance),
@@ -102,7 +104,7 @@ class Past:
     async def live(self) -> None:
         """Makes hundreds of orders and all that follows, some of it at once, some late, and comes to rest."""
         world, users, chance = self.world, self.users, self.chance
-        await self._refuse_a_refund()
+        await world.order(users, 0, 10, manual=False, instance=0)
         while len(users.orders) < ORDERS:
             things = [self.something() for _ in range(chance.randint(1, 6))]
             for outcome in await asyncio.gather(*things, return_exceptions=True):
@@ -112,19 +114,23 @@ class Past:
             new = [event for event in users.pool if event.id not in users.delivered]
             # Some come late, some twice.
             await self.deliver([event for event in new if chance.random() < 0.7] + chance.choices(users.pool, k=2))
+        await self._live_rarely()
         await world.drain(users)
         await hold_at_rest(world, users)
         report = await check_databases(world.urls, stuck_after=0.0)
         assert report.ok, report.broken()
 
-    async def _refuse_a_refund(self) -> None:
-        """Overtakes a refund with a cancellation, which chance does too seldom."""
+    async def _live_rarely(self) -> None:
+        """Does what chance does too seldom: a refund is overtaken by a cancellation, a hold released, one left."""
         world, users = self.world, self.users
-        await world.deposit(users, 0, 0, 100, 0)
-        await world.order(users, 0, 10, manual=False, instance=0)
+        await world.deposit(users, 0, DEPOSITS, 500, 0)
+        for price, manual in ((10, False), (10, True), (10, True), (10**9, False)):
+            await world.order(users, 0, price, manual=manual, instance=0)
         await world.drain(users)
-        await world.refund(users.orders[0], 0, 5, 0)
-        await world.cancel(users.orders[0], 0)
+        paid, held = users.orders[-4:-2]
+        await world.release(held, 0)
+        await world.refund(paid, 0, 5, 0)
+        await world.cancel(paid, 0)
         await world.collect(users)
         left = [event for event in users.pool if event.id not in users.delivered]
         for event in sorted(left, key=lambda event: event.subject == REFUND_REQUESTED):
