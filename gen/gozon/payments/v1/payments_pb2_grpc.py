@@ -121,7 +121,8 @@ class PaymentsServiceServicer:
 
     def CreateHold(self, request, context):
         """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
-        MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first.
+        MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first. An order
+        that asks for its money later finds what was held for it, whatever the amount, and is AUTHORIZED with that.
 
         The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
 
