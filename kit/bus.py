@@ -162,7 +162,9 @@ class Bus:
     async def lag(self, consumer: Consumer) -> int:
         """Returns how many messages a consumer has yet to acknowledge, delivered or not. Errors: Unavailable."""
         try:
-            info = await self._client.jetstream().consumer_info(consumer.stream, consumer.name)
+            # Shielded: a cancellation that comes together with the answer is lost in the client, which waits with
+            # asyncio.wait_for (mended in Python 3.12); who cancelled a loop would wait for its end for ever.
+            info = await asyncio.shield(self._client.jetstream().consumer_info(consumer.stream, consumer.name))
         except (nats.errors.Error, OSError) as error:
             raise Unavailable from error
         return (info.num_pending or 0) + (info.num_ack_pending or 0)

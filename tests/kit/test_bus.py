@@ -46,6 +46,21 @@ async def test_publishing_says_what_was_stored_and_what_was_not(topic: Topic) ->
     assert await bus.publish([]) == set()
 
 
+async def test_who_asks_for_the_lag_can_be_cancelled_at_any_moment(topic: Topic) -> None:
+    bus = await topic.bus()
+
+    async def ask_for_ever() -> None:
+        while True:
+            await bus.lag(topic.consumer)
+
+    for moment in range(300):
+        asking = asyncio.create_task(ask_for_ever())
+        await asyncio.sleep(moment / 200_000)
+        asking.cancel()
+        done, _ = await asyncio.wait([asking], timeout=5)
+        assert done
+
+
 async def test_publishing_twice_within_the_window_stores_once(topic: Topic, client: Client) -> None:
     bus = await topic.bus()
     published = topic.messages(10)
