@@ -37,6 +37,7 @@ _STANDS: Mapping[str, frozenset[str]] = {
     "NO_ACCOUNT": frozenset({"FAILED"}),
     "CURRENCY_MISMATCH": frozenset({"FAILED"}),
     "RELEASED": frozenset({"RELEASED"}),
+    "HOLD_MISMATCH": frozenset({"RELEASED"}),
     # Given up by Orders: what Payments had ended before that has nothing to reverse.
     "REQUESTED": frozenset({"REVERSED", "RELEASED", "FAILED"}),
     "EXPIRED": frozenset({"REVERSED", "RELEASED", "FAILED"}),
@@ -69,10 +70,11 @@ def order_problem(order: Row | None, payment: Row | None) -> str | None:
 def _another_payment(order: Row, payment: Row) -> str | None:
     if (payment["amount"], payment["currency"]) != (order["total_price"], order["currency"]):
         return "the payment is of another amount or currency"
-    if payment["captured"] or payment["status"] == "AUTHORIZED":
-        held = payment["expires_at"] is not None
-        if held != (order["capture"] == "MANUAL"):
-            return f"the money was {'held' if held else 'taken at once'}, but capture is {order['capture']}"
+    # With capture AUTOMATIC it may have been held by an admin, until the order asked for it.
+    if payment["status"] == "AUTHORIZED" and order["capture"] != "MANUAL":
+        return "the money is only held, but capture is AUTOMATIC"
+    if payment["captured"] and payment["expires_at"] is None and order["capture"] == "MANUAL":
+        return "the money was taken at once, but capture is MANUAL"
     return None
 
 
@@ -91,10 +93,13 @@ def _status_problem(order: Row, payment: Row) -> str | None:
 def _money_problem(order: Row, payment: Row) -> str | None:
     if order["status"] in ("PENDING", "AUTHORIZED"):
         return None
-    if order["paid_price"] != payment["captured"]:
+    # What an admin took before the order asked for it was never paid for it.
+    ours = payment["requested_by"] == "ORDERS"
+    captured, refunded = (payment["captured"], payment["refunded"]) if ours else (0, 0)
+    if order["paid_price"] != captured:
         return "another amount was captured than the order says was paid"
-    on_its_way = payment["refunded"] > order["refunded_price"] and not payment["settled"]
-    if order["refunded_price"] != payment["refunded"] and not on_its_way:
+    on_its_way = refunded > order["refunded_price"] and not payment["settled"]
+    if order["refunded_price"] != refunded and not on_its_way:
         return "another amount was given back than the order says"
     return None
 

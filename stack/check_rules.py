@@ -258,7 +258,7 @@ _PAYMENTS = Scan(
             "a payment was taken by one CHARGE or CAPTURE, or not at all",
             "paid once",
             """taken = captured AND charges + captures = CASE
-                   WHEN status = 'CAPTURED' OR status = 'REVERSED' AND captured > 0 THEN 1 ELSE 0
+                   WHEN status = 'CAPTURED' OR status IN ('RELEASED', 'REVERSED') AND captured > 0 THEN 1 ELSE 0
                END""",
         ),
         Rule(
@@ -269,16 +269,16 @@ _PAYMENTS = Scan(
                AND still_held = CASE status WHEN 'AUTHORIZED' THEN amount ELSE 0 END""",
         ),
         Rule(
-            "a payment that was reversed gave everything back",
+            "a payment that was released or reversed gave everything back",
             "paid once",
-            "status <> 'REVERSED' OR given_back = taken AND refunded = captured AND still_held = 0",
+            "status NOT IN ('RELEASED', 'REVERSED') OR given_back = taken AND refunded = captured AND still_held = 0",
         ),
         Rule("what a payment gave back are its REFUND transactions", "paid once", "refunded = given_back"),
         Rule(
             "what a payment gave back is the sum of its refunds",
             "paid once",
-            # A reversal gives back the rest.
-            "CASE status WHEN 'REVERSED' THEN refunds <= refunded ELSE refunds = refunded END",
+            # Both of these give back the rest.
+            "CASE WHEN status IN ('RELEASED', 'REVERSED') THEN refunds <= refunded ELSE refunds = refunded END",
         ),
         Rule(
             "a payment that moved money is in the account's currency",

@@ -6,6 +6,9 @@
     (nothing) | AUTHORIZED | CAPTURED ── reversal ──▶ REVERSED
     CAPTURED ── refund ──▶ CAPTURED                  with more `refunded`
 
+What an admin held is nobody's payment until the order charges for it. Then it is the order's if it is of the same
+amount and currency; otherwise it is given back, captured or not: RELEASED.
+
 Whatever else is asked changes nothing, and is answered with what is.
 """
 
@@ -19,6 +22,7 @@ from services.payments.domain import (
     CAPTURED,
     CURRENCY_MISMATCH,
     FAILED,
+    HOLD_MISMATCH,
     INSUFFICIENT_FUNDS,
     NO_ACCOUNT,
     ORDERS,
@@ -107,7 +111,7 @@ class Books:
 
     def _charge(self, request: ChargeRequest) -> Payment:
         if (decided := self.payments.get((request.user_id, request.order_id))) is not None:
-            return decided
+            return self._adopt(decided, request) if decided.requested_by == ADMIN else decided
         account = self.accounts.get(request.user_id)
         if account is None:
             return self._new(request, FAILED, reason=NO_ACCOUNT)
@@ -119,6 +123,17 @@ class Books:
             return self._authorize(account, request.order_id, request.amount, ORDERS)
         self._book(account, ledger.CHARGE, request.order_id, {AVAILABLE: -request.amount, REVENUE: request.amount})
         return self._new(request, CAPTURED, captured=request.amount)
+
+    def _adopt(self, hold: Payment, request: ChargeRequest) -> Payment:
+        """Makes what an admin held the payment of its order; gives it back if it is not of the order's price."""
+        if hold.status not in (AUTHORIZED, CAPTURED):
+            return hold
+        if (hold.amount, hold.currency) != (request.amount, request.currency):
+            return self._give_back(hold, RELEASED, HOLD_MISMATCH)
+        payment = self._put(hold._replace(requested_by=ORDERS, updated_at=self._now))
+        if payment.status == AUTHORIZED and not request.manual:
+            return self._take(payment, payment.amount)
+        return payment
 
     def _authorize(self, account: Account, order_id: str, amount: int, requested_by: str) -> Payment:
         self._book(account, ledger.HOLD, order_id, {AVAILABLE: -amount, HELD: amount})
@@ -143,31 +158,38 @@ class Books:
         taken = request.amount or payment.amount
         if taken > payment.amount:
             raise CaptureTooLarge(f"{payment.amount} minor units are held for the order.")
-        rest = payment.amount - taken
-        moved = {HELD: -payment.amount, REVENUE: taken, AVAILABLE: rest}
+        return self._take(payment, taken)
+
+    def _take(self, payment: Payment, amount: int) -> Payment:
+        moved = {HELD: -payment.amount, REVENUE: amount, AVAILABLE: payment.amount - amount}
         self._book(self.accounts[payment.user_id], ledger.CAPTURE, payment.order_id, moved)
-        return self._put(payment._replace(status=CAPTURED, captured=taken, updated_at=self._now))
+        return self._put(payment._replace(status=CAPTURED, captured=amount, updated_at=self._now))
 
     def _release(self, request: ReleaseRequest) -> Payment:
         payment = self._held(request)
         if payment.status != AUTHORIZED:
             return payment
-        self._book_release(payment)
-        return self._put(payment._replace(status=RELEASED, reason=request.reason, updated_at=self._now))
+        return self._give_back(payment, RELEASED, request.reason)
 
     def _reverse(self, request: ReversalRequest) -> Payment:
         payment = self.payments.get((request.user_id, request.order_id))
         if payment is None:
             # A tombstone: the request for the money, which is still on its way, will find it.
             return self._new(request, REVERSED)
+        if payment.status not in (AUTHORIZED, CAPTURED):
+            return payment
+        return self._give_back(payment, REVERSED)
+
+    def _give_back(self, payment: Payment, status: str, reason: str = "") -> Payment:
+        """Ends a payment with everything that is held or left of what was taken available again."""
         if payment.status == AUTHORIZED:
-            self._book_release(payment)
-            return self._put(payment._replace(status=REVERSED, updated_at=self._now))
-        if payment.status == CAPTURED:
-            if left := payment.captured - payment.refunded:
-                self._book_refund(payment, left)
-            return self._put(payment._replace(status=REVERSED, refunded=payment.captured, updated_at=self._now))
-        return payment
+            moved = {HELD: -payment.amount, AVAILABLE: payment.amount}
+            self._book(self.accounts[payment.user_id], ledger.RELEASE, payment.order_id, moved)
+        elif left := payment.captured - payment.refunded:
+            self._book_refund(payment, left)
+        return self._put(
+            payment._replace(status=status, reason=reason, refunded=payment.captured, updated_at=self._now)
+        )
 
     def _refund(self, request: RefundRequest) -> Refund:
         key = request.user_id, request.order_id, request.refund_id
@@ -201,10 +223,6 @@ class Books:
         if payment is None or payment.expires_at is None:
             raise HoldNotFound
         return payment
-
-    def _book_release(self, payment: Payment) -> None:
-        moved = {HELD: -payment.amount, AVAILABLE: payment.amount}
-        self._book(self.accounts[payment.user_id], ledger.RELEASE, payment.order_id, moved)
 
     def _book_refund(self, payment: Payment, amount: int) -> None:
         moved = {REVENUE: -amount, AVAILABLE: amount}

@@ -21,6 +21,7 @@ from services.payments.domain import (
     AUTHORIZED,
     CAPTURED,
     FAILED,
+    ORDERS,
     RELEASED,
     SUCCEEDED,
     CaptureRequest,
@@ -98,11 +99,13 @@ def _positive(amount: int) -> int:
 
 
 def _reversed(payment: Payment, at: Timestamp, traceparent: str) -> Event:
+    ours = payment.requested_by == ORDERS
     event = PaymentReversed(
         order_id=payment.order_id,
         user_id=payment.user_id,
-        paid=payment.captured,
-        refunded=payment.refunded,
+        # What an admin took before the order asked was never paid for it.
+        paid=payment.captured if ours else 0,
+        refunded=payment.refunded if ours else 0,
         reversed_at=at,
     )
     return _event(topology.PAYMENT_REVERSED, event, traceparent)

@@ -136,6 +136,7 @@ async def _update_payments(tx: Transaction, changes: Sequence[tuple[Payment, Pay
         reasons=[after.reason for _, after in changes],
         captured=[after.captured for _, after in changes],
         refunded=[after.refunded for _, after in changes],
+        requested_by=[after.requested_by for _, after in changes],
         now=changes[0][1].updated_at,
     )
     if len(updated) != len(changes):
@@ -292,10 +293,10 @@ _INSERT_PAYMENTS = sql(f"""
 """)
 _UPDATE_PAYMENTS = sql("""
     UPDATE payments SET status = new.status, reason = new.reason, captured = new.captured, refunded = new.refunded,
-        updated_at = :now::timestamptz
+        requested_by = new.requested_by, updated_at = :now::timestamptz
     FROM unnest(:user_ids::uuid[], :order_ids::uuid[], :statuses_before::text[], :refunded_before::bigint[],
-                :statuses::text[], :reasons::text[], :captured::bigint[], :refunded::bigint[])
-         AS new (user_id, order_id, status_before, refunded_before, status, reason, captured, refunded)
+                :statuses::text[], :reasons::text[], :captured::bigint[], :refunded::bigint[], :requested_by::text[])
+         AS new (user_id, order_id, status_before, refunded_before, status, reason, captured, refunded, requested_by)
     WHERE payments.user_id = new.user_id AND payments.order_id = new.order_id
           AND payments.status = new.status_before AND payments.refunded = new.refunded_before
     RETURNING 1

@@ -18,6 +18,7 @@ from kit.telemetry import trace_id, traceparent
 from services.payments import events, repository
 from services.payments.books import Books
 from services.payments.domain import (
+    ORDERS,
     AUTHORIZED,
     DEFAULT_CURRENCY,
     AccountExists,
@@ -198,7 +199,7 @@ class PaymentService:
         return len(requests)
 
     async def _do(self, tx: Transaction, request: Request) -> Payment:
-        """Does what an admin asks for, and tells Orders if that changed anything."""
+        """Does what an admin asks for, and tells Orders if that changed a payment of its own."""
         now = datetime.now(UTC)
         books = await self._lock(tx, [request], now)
         payment = books.apply(request)
@@ -211,7 +212,8 @@ class PaymentService:
 
     async def _write_and_tell(self, tx: Transaction, books: Books, now: datetime) -> None:
         await repository.write(tx, books)
-        changed = [payment for payment in books.payments.values() if books.changed(payment)]
+        # Orders hears of what an admin held when it asks for the order's money.
+        changed = [p for p in books.payments.values() if books.changed(p) and p.requested_by == ORDERS]
         at = _timestamp(now)
         await self._outbox.add(tx, [events.payment_is(payment, at, traceparent.get()) for payment in changed])
 

@@ -46,7 +46,7 @@ payments = Table(
     Column("currency", Text, nullable=False),
     Column("captured", BigInteger, nullable=False),
     Column("refunded", BigInteger, nullable=False),
-    # ORDERS, or ADMIN for a hold that an admin made, of which Orders need not know.
+    # ORDERS; or ADMIN for a hold that an admin made, as long as its order has not asked for the money.
     Column("requested_by", Text, nullable=False),
     Column("expires_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
@@ -58,7 +58,7 @@ payments = Table(
     ),
     CheckConstraint("(status IN ('FAILED', 'RELEASED')) = (reason <> '')", name="payments_ended_with_reason"),
     CheckConstraint("(status = 'CAPTURED') <= (captured > 0)", name="payments_captured_something"),
-    CheckConstraint("status <> 'REVERSED' OR refunded = captured", name="payments_reversed_wholly"),
+    CheckConstraint("status NOT IN ('RELEASED', 'REVERSED') OR refunded = captured", name="payments_given_back_wholly"),
     CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
     # For the sweeper that releases what is held for too long.
     Index("payments_held", "expires_at", postgresql_where=text("status = 'AUTHORIZED'::text")),

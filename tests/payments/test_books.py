@@ -18,6 +18,7 @@ from services.payments.domain import (
     CURRENCY_MISMATCH,
     EXPIRED,
     FAILED,
+    HOLD_MISMATCH,
     INSUFFICIENT_FUNDS,
     NO_ACCOUNT,
     ORDERS,
@@ -154,20 +155,27 @@ STATES: dict[str, list[Request]] = {
     "held": [MANUAL],
     "held by an admin": [HOLD],
     "captured": [MANUAL, CAPTURE],
+    "captured by an admin": [HOLD, CAPTURE],
     "released": [MANUAL, RELEASE],
     "reversed": [MANUAL, REVERSAL],
 }
+HELD_ALIKE = ("held", "held by an admin")
+TAKEN_ALIKE = ("charged", "captured", "captured by an admin")
 # The diagram in books.py: what becomes of it, and what is booked. Whatever is not here changes nothing.
 CHANGES: dict[tuple[str, Request], tuple[str, list[str]]] = {
     ("nothing", CHARGE): (CAPTURED, ["CHARGE"]),
     ("nothing", MANUAL): (AUTHORIZED, ["HOLD"]),
     ("nothing", HOLD): (AUTHORIZED, ["HOLD"]),
     ("nothing", REVERSAL): (REVERSED, []),
-    **{(held, CAPTURE): (CAPTURED, ["CAPTURE"]) for held in ("held", "held by an admin")},
-    **{(held, RELEASE): (RELEASED, ["RELEASE"]) for held in ("held", "held by an admin")},
-    **{(held, REVERSAL): (REVERSED, ["RELEASE"]) for held in ("held", "held by an admin")},
-    **{(taken, REVERSAL): (REVERSED, ["REFUND"]) for taken in ("charged", "captured")},
-    **{(taken, REFUND): (CAPTURED, ["REFUND"]) for taken in ("charged", "captured")},
+    **{(held, CAPTURE): (CAPTURED, ["CAPTURE"]) for held in HELD_ALIKE},
+    **{(held, RELEASE): (RELEASED, ["RELEASE"]) for held in HELD_ALIKE},
+    **{(held, REVERSAL): (REVERSED, ["RELEASE"]) for held in HELD_ALIKE},
+    **{(taken, REVERSAL): (REVERSED, ["REFUND"]) for taken in TAKEN_ALIKE},
+    **{(taken, REFUND): (CAPTURED, ["REFUND"]) for taken in TAKEN_ALIKE},
+    # The order makes it its own.
+    ("held by an admin", CHARGE): (CAPTURED, ["CAPTURE"]),
+    ("held by an admin", MANUAL): (AUTHORIZED, []),
+    **{("captured by an admin", asked): (CAPTURED, []) for asked in (CHARGE, MANUAL)},
 }
 REFUSALS: dict[tuple[str, Request], type[Error]] = {
     **{(never, asked): HoldNotFound for never in ("nothing", "refused", "charged") for asked in (CAPTURE, RELEASE)},
@@ -256,6 +264,40 @@ def test_a_second_hold_for_an_order_is_the_first_or_none() -> None:
     assert isinstance(released, Payment)
     assert (released.status, released.reason) == (RELEASED, EXPIRED)
     assert books.apply(HOLD) is released
+
+
+@pytest.mark.parametrize("earlier", [[], [CaptureRequest("ann", "order-1", 70)], [CaptureRequest("ann", "order-1", 0)]])
+@pytest.mark.parametrize("held", [99, 101])
+def test_what_an_admin_held_is_given_back_when_the_order_asks_for_another_amount(
+    held: int, earlier: list[Request]
+) -> None:
+    for charge in (CHARGE, MANUAL):
+        books = new_books(deposit=200)
+        for request in (HoldRequest("ann", "order-1", held), *earlier):
+            books.apply(request)
+        payment = books.apply(charge)
+        assert isinstance(payment, Payment)
+        assert (payment.status, payment.reason) == (RELEASED, HOLD_MISMATCH)
+        assert (books.accounts["ann"].available, books.accounts["ann"].held) == (200, 0)
+        assert books.apply(charge) is payment
+        assert books.apply(REVERSAL) is payment
+        everything(books).assert_right()
+
+
+def test_what_an_admin_held_is_the_orders_from_when_it_asks() -> None:
+    books = new_books(deposit=100)
+    books.apply(HOLD)
+    payment = books.apply(MANUAL)
+    assert isinstance(payment, Payment)
+    assert (payment.status, payment.requested_by) == (AUTHORIZED, ORDERS)
+    assert books.apply(HOLD) is payment
+    # A part that was captured before is what the order costs.
+    books = new_books(deposit=100)
+    for request in (HOLD, CaptureRequest("ann", "order-1", 30)):
+        books.apply(request)
+    payment = books.apply(CHARGE)
+    assert isinstance(payment, Payment)
+    assert (payment.status, payment.captured, payment.requested_by) == (CAPTURED, 30, ORDERS)
 
 
 def test_a_part_is_captured_and_the_rest_is_available_again() -> None:

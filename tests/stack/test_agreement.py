@@ -22,6 +22,7 @@ PAID = PENDING | {"status": "PAID", "paid_price": 5, "asked_at": None}
 SHIPPED = PAID | {"status": "SHIPPED"}
 AUTHORIZED = PENDING | {"status": "AUTHORIZED", "capture": "MANUAL", "asked_at": None}
 POOR = PENDING | {"status": "CANCELED", "cancel_reason": "INSUFFICIENT_FUNDS", "asked_at": None}
+MISMATCH = POOR | {"cancel_reason": "HOLD_MISMATCH"}
 LAPSED = AUTHORIZED | {"status": "CANCELED", "cancel_reason": "EXPIRED"}
 GIVEN_UP = PENDING | {"status": "CANCELED", "cancel_reason": "REQUESTED"}
 ENDED = GIVEN_UP | {"asked_at": None}
@@ -72,9 +73,12 @@ ALIKE = [
     (LAPSED, REVERSED | {"captured": 0, "refunded": 0, "expires_at": "soon"}),
     (None, REFUSED | YOUNG),
     (None, HELD | BY_ADMIN),
-    # An admin's hold came first, of another amount: it is what the order is paid with.
-    (AUTHORIZED | {"capture": "AUTOMATIC"}, HELD | BY_ADMIN | {"amount": 4}),
-    (PAID | {"paid_price": 4}, CAPTURED | BY_ADMIN | {"amount": 4, "captured": 4}),
+    # An admin held it before the order asked.
+    (PAID, CAPTURED),
+    # It was another amount, or the order was canceled before it asked.
+    (MISMATCH, RELEASED | BY_ADMIN | {"amount": 4, "reason": "HOLD_MISMATCH"}),
+    (MISMATCH, RELEASED | BY_ADMIN | {"amount": 9, "reason": "HOLD_MISMATCH", "captured": 8, "refunded": 8}),
+    (ENDED, REVERSED | BY_ADMIN | {"amount": 9, "captured": 8, "refunded": 8}),
 ]
 UNLIKE = [
     (PENDING, TAKEN),
@@ -90,7 +94,9 @@ UNLIKE = [
     (PAID, TAKEN | {"captured": 4}),
     (PAID, TAKEN | {"refunded": 2}),
     (PAID | {"refunded_price": 2}, TAKEN | YOUNG),
-    (PAID, CAPTURED),
+    (PAID, CAPTURED | BY_ADMIN),
+    (AUTHORIZED | {"capture": "AUTOMATIC"}, HELD),
+    (MISMATCH, RELEASED | BY_ADMIN),
     (SHIPPED, REVERSED | YOUNG),
     (SHIPPED | {"capture": "MANUAL"}, TAKEN),
     (AUTHORIZED, None),
