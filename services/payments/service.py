@@ -18,9 +18,9 @@ from kit.telemetry import trace_id, traceparent
 from services.payments import events, repository
 from services.payments.books import Books
 from services.payments.domain import (
-    ORDERS,
     AUTHORIZED,
     DEFAULT_CURRENCY,
+    ORDERS,
     AccountExists,
     AccountNotFound,
     CaptureRequest,

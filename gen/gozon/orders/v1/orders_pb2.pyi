@@ -38,6 +38,7 @@ class Order(_message.Message):
         REQUESTED: _ClassVar[Order.CancelReason]
         EXPIRED: _ClassVar[Order.CancelReason]
         RELEASED: _ClassVar[Order.CancelReason]
+        HOLD_MISMATCH: _ClassVar[Order.CancelReason]
     CANCEL_REASON_UNSPECIFIED: Order.CancelReason
     INSUFFICIENT_FUNDS: Order.CancelReason
     NO_ACCOUNT: Order.CancelReason
@@ -45,6 +46,7 @@ class Order(_message.Message):
     REQUESTED: Order.CancelReason
     EXPIRED: Order.CancelReason
     RELEASED: Order.CancelReason
+    HOLD_MISMATCH: Order.CancelReason
     class Capture(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CAPTURE_UNSPECIFIED: _ClassVar[Order.Capture]

@@ -66,9 +66,11 @@ class PaymentReleased(_message.Message):
         REASON_UNSPECIFIED: _ClassVar[PaymentReleased.Reason]
         EXPIRED: _ClassVar[PaymentReleased.Reason]
         RELEASED: _ClassVar[PaymentReleased.Reason]
+        HOLD_MISMATCH: _ClassVar[PaymentReleased.Reason]
     REASON_UNSPECIFIED: PaymentReleased.Reason
     EXPIRED: PaymentReleased.Reason
     RELEASED: PaymentReleased.Reason
+    HOLD_MISMATCH: PaymentReleased.Reason
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]

@@ -122,7 +122,8 @@ class PaymentsServiceServicer:
     def CreateHold(self, request, context):
         """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
         MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first. An order
-        that asks for its money later finds what was held for it, whatever the amount, and is AUTHORIZED with that.
+        that asks for its money later is AUTHORIZED (with capture AUTOMATIC: PAID) with what was held for it, if that is its
+        price; otherwise it is CANCELED (HOLD_MISMATCH) and the money is available again, even if it was captured.
 
         The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
 

@@ -63,7 +63,8 @@ class PaymentsServiceStub:
     CreateHold: _grpc.UnaryUnaryMultiCallable[_payments_pb2.CreateHoldRequest, _payments_pb2.Hold]
     """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
     MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first. An order
-    that asks for its money later finds what was held for it, whatever the amount, and is AUTHORIZED with that.
+    that asks for its money later is AUTHORIZED (with capture AUTOMATIC: PAID) with what was held for it, if that is its
+    price; otherwise it is CANCELED (HOLD_MISMATCH) and the money is available again, even if it was captured.
 
     The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
 
@@ -124,7 +125,8 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     CreateHold: _aio.UnaryUnaryMultiCallable[_payments_pb2.CreateHoldRequest, _payments_pb2.Hold]  # type: ignore[assignment]
     """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
     MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first. An order
-    that asks for its money later finds what was held for it, whatever the amount, and is AUTHORIZED with that.
+    that asks for its money later is AUTHORIZED (with capture AUTOMATIC: PAID) with what was held for it, if that is its
+    price; otherwise it is CANCELED (HOLD_MISMATCH) and the money is available again, even if it was captured.
 
     The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
 
@@ -206,7 +208,8 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payments_pb2.Hold, _abc.Awaitable[_payments_pb2.Hold]]:
         """Reserves money of a user for an order, for 7 days unless the settings say otherwise; for admins. Orders with capture
         MANUAL do so by themselves. An order has one hold: a second request for the same amount returns the first. An order
-        that asks for its money later finds what was held for it, whatever the amount, and is AUTHORIZED with that.
+        that asks for its money later is AUTHORIZED (with capture AUTOMATIC: PAID) with what was held for it, if that is its
+        price; otherwise it is CANCELED (HOLD_MISMATCH) and the money is available again, even if it was captured.
 
         The header (gRPC metadata) `idempotency-key` is required, as with Deposit.
 

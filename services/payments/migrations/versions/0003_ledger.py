@@ -84,7 +84,9 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("(status IN ('FAILED', 'RELEASED')) = (reason <> '')", name="payments_ended_with_reason"),
         sa.CheckConstraint("(status = 'CAPTURED') <= (captured > 0)", name="payments_captured_something"),
-        sa.CheckConstraint("status NOT IN ('RELEASED', 'REVERSED') OR refunded = captured", name="payments_given_back_wholly"),
+        sa.CheckConstraint(
+            "status NOT IN ('RELEASED', 'REVERSED') OR refunded = captured", name="payments_given_back_wholly"
+        ),
         sa.CheckConstraint("requested_by IN ('ORDERS', 'ADMIN')", name="payments_requested_by_known"),
     )
     op.create_index(
