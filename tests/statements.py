@@ -41,6 +41,7 @@ async def walks_of_orders(connection: Connection, size: int) -> list[str]:
     values |= _times(size, paid_prices=10, paid=10)
     values |= {"after": ["PAID", "PAID"], "cause": "PAYMENT", "actor_id": None, "shipped_by": None, "asked_at": None}
     values |= {"created_at": now, "pending_since": now - timedelta(days=1), "description": ""}
+    values |= {"asked_before": now - timedelta(minutes=1)}
     values |= {"id": refunds[0], "amount": 10}
     special: dict[Statement, list[Values]] = {
         orders._CHANGE: [{"before": ["PENDING", "AUTHORIZED"]}],

@@ -11,6 +11,7 @@ from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
+from kit.errors import Unavailable
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
@@ -22,7 +23,7 @@ from services.orders.service import OrderService
 from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
-from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS
+from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS, WORKERS_ORDERS
 
 
 class OrdersSettings(Settings):
@@ -38,6 +39,8 @@ class OrdersSettings(Settings):
     """How long an order stays in the cache."""
     pending_seconds: int = Field(default=86_400, ge=60)
     """How long an order may be PENDING until it expires."""
+    processing_seconds: int = Field(default=60, ge=1)
+    """How long an order waits for a worker that has nothing else to do, until it is given to it again."""
 
 
 async def serve(settings: OrdersSettings) -> None:
@@ -50,7 +53,15 @@ async def serve(settings: OrdersSettings) -> None:
     cached = CachedOrders(cache)
     service = OrderService(database, outbox, cached, Watchers(bus))
     settlement = Settlement(database, outbox, cached)
-    sweeper = Sweeper(database, outbox, settings.pending_seconds)
+
+    async def workers_are_idle() -> bool:
+        try:
+            return await bus.lag(WORKERS_ORDERS) == 0
+        except Unavailable:
+            # Nobody can tell, or there have never been any.
+            return False
+
+    sweeper = Sweeper(database, outbox, settings.pending_seconds, settings.processing_seconds, workers_are_idle)
     housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))
 

@@ -27,6 +27,8 @@ class UsersSettings(Settings):
     """Whom `migrate` makes the first administrator when there is none; empty: nobody."""
     admin_password: SecretStr = SecretStr("")
     """The password of the first administrator."""
+    worker_secret: SecretStr = SecretStr("")
+    """By what background workers get their tokens; empty: they get none."""
 
 
 async def serve(settings: UsersSettings) -> None:
@@ -38,9 +40,10 @@ async def serve(settings: UsersSettings) -> None:
 
     database = Database(settings.database_url)
     service = UserService(database)
+    api = UsersApi(service, issuer, settings.worker_secret.get_secret_value())
     await rpc.serve(
         settings.listen,
-        [rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(service, issuer), RULES)],
+        [rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], api, RULES)],
         TokenVerifier(own_keys),
         ready=database.ping,
         background=[service.clean_now_and_then],

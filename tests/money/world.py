@@ -67,6 +67,10 @@ class Users:
     """What was asked for, by user and idempotency key."""
 
 
+async def _nobody_works() -> bool:
+    return False
+
+
 class World:
     """The services; their clients and their broker are the test."""
 
@@ -80,7 +84,7 @@ class World:
             OrderService(orders_db, Outbox(orders_db, bus), cached, Watchers(bus)) for _ in range(INSTANCES)
         ]
         self.settlements = [Settlement(orders_db, Outbox(orders_db, bus), cached) for _ in range(INSTANCES)]
-        self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0)
+        self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0, 3600.0, _nobody_works)
         self.payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
         self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]
 
