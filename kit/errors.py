@@ -61,6 +61,12 @@ class PermissionDenied(Error):
     reason = "ADMIN_ONLY"
 
 
+class WorkerOnly(PermissionDenied):
+    """You may not do this; it is for background workers of ours."""
+
+    reason = "WORKER_ONLY"
+
+
 class NotFound(Error):
     """There is no such thing."""
 

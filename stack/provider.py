@@ -89,7 +89,7 @@ class Behaviour:
         if words - MISBEHAVIOUR.keys():
             raise BadRequest(400, f"it can only {', '.join(MISBEHAVIOUR)}")
         # Written so that what is not a number is refused too.
-        if not all(0 <= each <= 600 for each in seconds) or not all(0 <= each for each in (*rates.values(), 0)):
+        if not all(0 <= each <= 600 for each in seconds) or not all(each >= 0 for each in (*rates.values(), 0)):
             raise BadRequest(400, "0 to 600 seconds, and no rate below 0")
         if not sum(rates.values()) <= 1:
             raise BadRequest(400, "rates that sum to 1 at most")

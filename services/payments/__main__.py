@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gozon.payments.v1 import payments_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
@@ -50,7 +50,10 @@ async def serve(settings: PaymentsSettings) -> None:
 
     await rpc.serve(
         settings.listen,
-        [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES)],
+        [
+            rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES),
+            maintenance.service(housekeeping.clean_up),
+        ],
         verifier,
         ready=database.ping,
         background=[

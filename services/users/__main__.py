@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 
 from gozon.users.v1 import users_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
@@ -40,7 +40,11 @@ async def serve(settings: UsersSettings) -> None:
     service = UserService(database)
     await rpc.serve(
         settings.listen,
-        [rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(service, issuer), RULES)],
+        [
+            rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(service, issuer), RULES),
+            # Users has no dead letters: it consumes no events.
+            maintenance.service(lambda _days: service.clean_up()),
+        ],
         TokenVerifier(own_keys),
         ready=database.ping,
         background=[service.clean_now_and_then],
