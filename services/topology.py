@@ -19,11 +19,14 @@ PAYMENT_RELEASED = "payments.released"
 PAYMENT_REVERSED = "payments.reversed"
 PAYMENT_REFUNDED = "payments.refunded"
 REFUND_FAILED = "payments.refund_failed"
+PAYOUT_REQUESTED = "payouts.requested"
+PAYOUT_CHANGED = "payouts.changed"
 
 WEEK = 7 * 24 * 3600.0
 
 ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
+PAYOUTS = Stream("PAYOUTS", ("payouts.>",), max_age=WEEK)
 
 PAYMENTS_CHARGE = Consumer(
     "payments-charge", "ORDERS", (ORDER_CREATED, CAPTURE_REQUESTED, REVERSAL_REQUESTED, REFUND_REQUESTED)
@@ -42,5 +45,5 @@ ORDERS_SETTLE = Consumer(
     ),
 )
 
-STREAMS = (ORDERS, PAYMENTS)
+STREAMS = (ORDERS, PAYMENTS, PAYOUTS)
 CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)

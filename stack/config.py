@@ -34,6 +34,7 @@ SETTINGS = (
     "payments.hold_seconds",
     "payments.max_balance",
     "payments.max_deposit",
+    "payments.max_payout",
 )
 # The nth instance of a service listens this much above the one before.
 INSTANCE_STEP = 10

@@ -1,5 +1,6 @@
 """The folder a stack lives in: data, logs, secrets, what was chosen, and what is running."""
 
+import base64
 import fcntl
 import json
 import os
@@ -26,7 +27,7 @@ class HomeError(Exception):
 
 @dataclass(frozen=True)
 class Secrets:
-    """Passwords of one stack; 192 bits each, safe in URLs and in SQL literals."""
+    """Secrets of one stack. Passwords have 192 bits each, and are safe in URLs and in SQL literals."""
 
     postgres: str
     users: str
@@ -35,6 +36,8 @@ class Secrets:
     nats: str
     valkey: str
     admin: str
+    payout_keys: str
+    """They seal who is paid by payouts (kit/sealing.py); without them no payout that waits can be paid."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def secrets(self) -> Secrets:
-        """Reads the passwords, creating those that are missing, and the first signing key.
+        """Reads the secrets, creating those that are missing, and the first signing key.
 
         All are missing the first time, that of a new service after an upgrade. Raises HomeError when data exists whose
         passwords are gone.
@@ -95,7 +98,7 @@ class Home:
         if not stored and self.postgres_data.exists():
             raise HomeError(f"{file} is gone but its databases are there: put it back, or {self.command('reset')}")
         names = Secrets.__dataclass_fields__
-        if missing := {name: secrets.token_urlsafe(24) for name in names if name not in stored}:
+        if missing := {name: _new_secret(name) for name in names if name not in stored}:
             stored |= missing
             write_private(file, json.dumps(stored, indent=2))
         if not self.signing_keys.exists():
@@ -232,6 +235,12 @@ class Stack:
             "postgres": self.superuser_url(),
             **{f"{service}_database": self.database_url(service) for service in SERVICES},
         }
+
+
+def _new_secret(name: str) -> str:
+    if name == "payout_keys":
+        return base64.b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(24)
 
 
 def write_private(path: Path, text: str) -> None:

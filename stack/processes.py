@@ -154,6 +154,8 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
         env["GOZON_USERS_TARGET"] = _users_target(stack)
     if service == "orders":
         env["GOZON_REDIS_URL"] = stack.redis_url
+    if service == "payments":
+        env["GOZON_PAYOUT_KEYS"] = stack.secrets.payout_keys
     for setting, value in stack.config.settings.items():
         of, _, field = setting.partition(".")
         if of == service:
