@@ -13,7 +13,7 @@ BIN := .venv/bin
 GOZON := $(BIN)/gozon
 # What make installs is what uv.lock says, with the Python found here.
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
-SOURCES := kit services stack tests tools workers
+SOURCES := kit services workers stack tests tools
 
 .PHONY: help up down status logs demo check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
 

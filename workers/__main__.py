@@ -1,0 +1,52 @@
+"""The processes of background work: `python -m workers dispatch`, `… beat`, `… work orders`, `… work payouts`."""
+
+import sys
+import warnings
+
+from celery import signals
+from celery.exceptions import SecurityWarning
+from prometheus_client import start_http_server
+
+from kit import telemetry
+from workers import calls
+from workers.app import WORKERS, app, configure_worker
+from workers.settings import WorkerSettings
+
+TASKS = ("workers.orders",)
+"""Modules with tasks."""
+
+
+def work(kind: str) -> None:
+    """Runs tasks until told to stop, which waits for those that have begun."""
+    settings = WorkerSettings.load()
+    telemetry.configure(f"worker-{kind}", settings.log_level, settings.log_format, 0)
+    # That is about pickled tasks, which are not accepted.
+    warnings.simplefilter("ignore", SecurityWarning)
+    configure_worker(settings, kind)
+    calls.configure(settings)
+    app.conf.imports = TASKS
+
+    @signals.worker_ready.connect(weak=False)
+    def measure(**_: object) -> None:
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, addr="127.0.0.1")
+
+    app.worker_main([
+        "--quiet",
+        "worker",
+        f"--queues={','.join(WORKERS[kind])}",
+        f"--hostname={kind}@%h",
+        "--loglevel=WARNING",
+        # What they are for, nobody uses; without them an idle worker is idle.
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["work", kind] if kind in WORKERS:
+            work(kind)
+        case _:
+            raise SystemExit(f"usage: python -m workers [work {' | '.join(WORKERS)}]")
