@@ -41,7 +41,7 @@ MISBEHAVIOUR = {
     TIME_OUT_BEFORE: "says nothing for hold_seconds and has done nothing",
     TIME_OUT_AFTER: "says nothing for hold_seconds and has paid",
 }
-"""What it may do when it is asked to pay; when it is asked what it did, it knows those that do nothing."""
+"""What it may do when it is asked to pay; when it is asked what it has done, the two that do nothing."""
 DECLINED_CARD = "4000000000000002"
 """Always declined."""
 PENDING_CARD = "4000000000000259"
@@ -237,7 +237,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(200, asdict(self.book.behaviour()))
             case "payouts" if key:
                 word, behaviour = self.book.next_word("find")
-                if not self._failed(word in (ERROR_BEFORE, ERROR_AFTER), word.startswith("time_out"), behaviour):
+                if not self._failed(word == ERROR_BEFORE, word == TIME_OUT_BEFORE, behaviour):
                     payout = self.book.find(unquote(key))
                     self._answer(200 if payout else 404, asdict(payout) if payout else {"error": "no such key"})
             case _:

@@ -12,7 +12,7 @@ from workers import calls
 from workers.app import WORKERS, app, configure_worker
 from workers.settings import WorkerSettings
 
-TASKS = ("workers.orders",)
+TASKS = ("workers.orders", "workers.payouts", "workers.daily")
 """Modules with tasks."""
 
 

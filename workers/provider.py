@@ -13,6 +13,7 @@ import httpx
 from google.protobuf import json_format
 
 from gozon.payouts.v1.payouts_pb2 import Payout, Recipient
+from workers.settings import WorkerSettings
 
 MAX_TEXT = 200
 """Of a reason or reference; what is longer is cut."""
@@ -95,15 +96,25 @@ class HttpProvider:
             raise OutcomeUnknown(type(error).__name__) from None
 
 
+def provider_of(settings: WorkerSettings) -> PayoutProvider:
+    """Returns the provider of this installation: the place to put another one."""
+    return HttpProvider(settings.provider_url, settings.provider_secret.get_secret_value(), settings.provider_seconds)
+
+
 def _outcome(payout_id: str, response: httpx.Response) -> Outcome:
     """Reads an answer about a payout; whatever is not clearly one of these leaves the outcome unknown."""
     match _json(response):
         case {"key": str(key), "status": str(status), "reason": str(reason), "reference": str(reference)} if (
             response.status_code == httpx.codes.OK and key == payout_id and status in tuple(Status)
         ):
-            return Outcome(Status(status), reason[:MAX_TEXT], reference[:MAX_TEXT])
+            return Outcome(Status(status), _text(reason), _text(reference))
         case _:
             raise OutcomeUnknown(f"HTTP {response.status_code}")
+
+
+def _text(text: str) -> str:
+    """Returns what can be stored and shown of a text: an outcome must not fail for the words it comes with."""
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_TEXT])
 
 
 def _json(response: httpx.Response) -> Any:
