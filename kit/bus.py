@@ -13,7 +13,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
-from kit.consumption import Consumer, Consumption, Handler
+from kit.consumption import Consumer, Consumption, Handler, Room
 from kit.db import Database
 from kit.errors import Unavailable
 from kit.events import Event, pack, unpack
@@ -148,12 +148,21 @@ class Bus:
 
         return unsubscribe
 
-    async def consume(self, consumer: Consumer, handler: Handler, database: Database, *, batch: int = 500) -> None:
+    async def consume(
+        self,
+        consumer: Consumer,
+        handler: Handler,
+        database: Database | None,
+        *,
+        batch: int = 500,
+        room: Room | None = None,
+    ) -> None:
         """Hands whatever waits, about `batch` events at once, to `handler` until stop_consuming() is called.
 
-        Dead letters go to `database`, that of the handler's service.
+        Dead letters go to `database`, that of the handler's service. With `room`, messages (of up to 100 events) are
+        taken one by one, and only when it says so: what there is no room for waits in NATS, in nobody's hand.
         """
-        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._redeclare)
+        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._redeclare, room)
         self._reconnected.append(consumption.nothing_asked)
         task = asyncio.create_task(consumption.run())
         self._consuming.add(task)

@@ -234,9 +234,7 @@ _ACCOUNTS = Scan(
             "books balance",
             "balance = booked AND held = booked_held",
         ),
-        Rule(
-            "what an account holds is held for payments and payouts", "books balance", "held = on_hold + to_pay_out"
-        ),
+        Rule("what an account holds is held for payments and payouts", "books balance", "held = on_hold + to_pay_out"),
         Rule("0 <= held <= balance", "books balance", "0 <= held AND held <= balance"),
     ),
 )

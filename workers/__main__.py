@@ -3,6 +3,7 @@
 import sys
 import warnings
 
+import uvloop
 from celery import signals
 from celery.exceptions import SecurityWarning
 from prometheus_client import start_http_server
@@ -10,7 +11,7 @@ from prometheus_client import start_http_server
 from kit import telemetry
 from workers import calls
 from workers.app import WORKERS, app, configure_worker
-from workers.settings import WorkerSettings
+from workers.settings import DispatcherSettings, WorkerSettings
 
 TASKS = ("workers.orders", "workers.payouts", "workers.daily")
 """Modules with tasks."""
@@ -44,9 +45,21 @@ def work(kind: str) -> None:
     ])  # fmt: skip
 
 
+def dispatch() -> None:
+    """Turns events into tasks until told to stop."""
+    settings = DispatcherSettings.load()
+    telemetry.configure("dispatcher", settings.log_level, settings.log_format, 0)
+    # Imported here: workers have no use for NATS and its client.
+    from workers import dispatcher  # noqa: PLC0415
+
+    uvloop.run(dispatcher.run(settings))
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
+        case ["dispatch"]:
+            dispatch()
         case ["work", kind] if kind in WORKERS:
             work(kind)
         case _:
-            raise SystemExit(f"usage: python -m workers [work {' | '.join(WORKERS)}]")
+            raise SystemExit(f"usage: python -m workers dispatch | {' | '.join(f'work {kind}' for kind in WORKERS)}")

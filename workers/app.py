@@ -21,6 +21,8 @@ from workers.settings import LONGEST_COUNTDOWN, BrokerSettings, WorkerSettings
 
 BROKER_SECONDS = 4.0
 """How long the broker may take to answer. Less than NATS waits for the dispatcher to acknowledge."""
+TRACE_HEADER = "traceparent"
+"""The header of a task with the trace it belongs to."""
 SOFT_LIMIT_SECONDS = 10
 """So long before it is killed, a task is told to stop."""
 
@@ -129,6 +131,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     task_ignore_result=True,
+    # Whoever publishes knows better what to do when the broker is away.
+    task_publish_retry=False,
     result_backend=None,
     task_serializer="json",
     accept_content=["json"],
@@ -180,7 +184,3 @@ def _leave_logging_alone(**_: object) -> None:
 def _begin_trace(task: Task[Any, Any], **_: object) -> None:
     telemetry.traceparent.set(getattr(task.request, TRACE_HEADER, None) or telemetry.continue_trace(""))
     structlog.contextvars.bind_contextvars(task=task.name, task_id=task.request.id)
-
-
-TRACE_HEADER = "traceparent"
-"""The header of a task with the trace it belongs to."""
