@@ -15,16 +15,34 @@ from tests.support import eventually, free_port
 SECRET = "only-for-tests"
 
 
-class Simulator:
-    """A provider to be told how to behave, killed and started again; its book stays."""
+class Provider:
+    """The simulated provider of some stack: it does as it is told, and its book can be read."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        self.url = url
+        self.client = httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=20)
+
+    async def behave(self, **behaviour: Any) -> None:
+        """Makes it behave like this, and in nothing else otherwise than well."""
+        answer = await self.client.put("/behaviour", json=behaviour)
+        assert answer.status_code == 200, answer.text
+
+    async def book(self) -> dict[str, dict[str, Any]]:
+        """Returns all it has done, by key."""
+        payouts = (await self.client.get("/book")).json()["payouts"]
+        assert len({payout["key"] for payout in payouts}) == len(payouts)
+        return {payout["key"]: payout for payout in payouts}
+
+
+class Simulator(Provider):
+    """A provider of a test's own, to be killed and started again; its book stays."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._book = folder / "book.sqlite"
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{self._port}"
-        self.client = httpx.AsyncClient(base_url=self.url, headers={"authorization": f"Bearer {SECRET}"}, timeout=20)
+        super().__init__(f"http://127.0.0.1:{self._port}", SECRET)
 
     async def start(self) -> None:
         """Starts it and waits until it answers."""
@@ -56,14 +74,3 @@ class Simulator:
         """Ends it for good."""
         await self.client.aclose()
         await asyncio.to_thread(self.kill)
-
-    async def behave(self, **behaviour: Any) -> None:
-        """Makes it behave like this, and in nothing else otherwise than well."""
-        answer = await self.client.put("/behaviour", json=behaviour)
-        assert answer.status_code == 200, answer.text
-
-    async def book(self) -> dict[str, dict[str, Any]]:
-        """Returns all it has done, by key."""
-        payouts = (await self.client.get("/book")).json()["payouts"]
-        assert len({payout["key"] for payout in payouts}) == len(payouts)
-        return {payout["key"]: payout for payout in payouts}
