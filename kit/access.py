@@ -30,7 +30,8 @@ class Rule:
             raise PermissionDenied
         if self.worker_only and not identity.is_worker:
             raise WorkerOnly
-        if self.not_yours and not identity.may_act_for(canonical(getattr(request, self.owner))):
+        named = getattr(request, self.owner) if self.owner else ""
+        if self.not_yours and named and not identity.may_act_for(canonical(named)):
             raise self.not_yours
 
 
@@ -47,5 +48,8 @@ WORKER = Rule(worker_only=True)
 
 
 def owner(field: str, not_yours: type[Error]) -> Rule:
-    """The user that `field` of the request names (a UUID), and administrators; all others get `not_yours`."""
+    """The user that `field` of the request names (a UUID), and administrators; all others get `not_yours`.
+
+    Where the contract lets the field be empty, it is for the method to take the caller.
+    """
     return Rule(owner=field, not_yours=not_yours)

@@ -5,7 +5,6 @@ are in the list. A sealed value is the id of its key (4 bytes), a nonce (12), th
 """
 
 import base64
-import binascii
 import hashlib
 import secrets
 
@@ -31,7 +30,7 @@ class Sealer:
         """`keys`: 32 bytes each as base64, separated by commas. Errors: ValueError, which says nothing of them."""
         try:
             raw = [base64.b64decode(key.strip(), validate=True) for key in keys.split(",")]
-        except binascii.Error:
+        except ValueError:
             raise ValueError("keys are written as base64, separated by commas") from None
         if any(len(key) != KEY_BYTES for key in raw):
             raise ValueError(f"a key has {KEY_BYTES} bytes, as base64")

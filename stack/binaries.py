@@ -48,6 +48,11 @@ def service(name: str) -> list[str]:
     return [sys.executable, "-m", f"services.{name}"]
 
 
+def provider() -> list[str]:
+    """The payout provider, which is simulated."""
+    return [sys.executable, "-m", "stack.provider"]
+
+
 def as_postgres_user() -> list[str]:
     """What to put before a PostgreSQL program, which refuses to run as root.
 

@@ -141,8 +141,8 @@ _CHANGES_OF_NOTHING = _none(
 _TRANSACTIONS = Scan(
     # What each hash is over is in services/payments/ledger.py.
     """
-    SELECT user_id, number, kind, order_id, payout_id, currency, account_currency, balance, held, created_at, moved, total,
-           directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
+    SELECT user_id, number, kind, order_id, payout_id, currency, account_currency, balance, held, created_at, moved,
+           total, directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
            lag(created_at) OVER chain AS created_before, sum(own) OVER chain AS booked_balance,
            sum(reserved) OVER chain AS booked_held,
            hash, sha256(lag(hash, 1, '') OVER chain || convert_to(concat_ws('|', user_id, number, kind,

@@ -18,6 +18,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "nats": 14222,
     "nats-monitor": 18222,
     "valkey": 16379,
+    "provider": 18090,
     "users": 15051,
     "users-metrics": 19151,
     "orders": 15052,

@@ -35,6 +35,7 @@ class Secrets:
     payments: str
     nats: str
     valkey: str
+    provider: str
     admin: str
     payout_keys: str
     """They seal who is paid by payouts (kit/sealing.py); without them no payout that waits can be paid."""
@@ -67,6 +68,11 @@ class Home:
         return self.path / "envoy.yaml"
 
     @property
+    def provider_book(self) -> Path:
+        """What the payout provider has done, which is simulated."""
+        return self.path / "provider" / "book.sqlite"
+
+    @property
     def nats_config(self) -> Path:
         """NATS's settings, with its password."""
         return self.path / "nats.conf"
@@ -84,7 +90,7 @@ class Home:
         """Makes the folder, closed to other users. Does nothing when it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        for folder in (self.logs, self.path / "nats", self.path / "valkey"):
+        for folder in (self.logs, self.path / "nats", self.path / "valkey", self.provider_book.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def secrets(self) -> Secrets:
@@ -205,6 +211,11 @@ class Stack:
     def redis_url(self) -> str:
         """Valkey with its password."""
         return f"redis://:{self.secrets.valkey}@127.0.0.1:{self.config.ports['valkey']}/0"
+
+    @property
+    def provider_url(self) -> str:
+        """The payout provider, which is simulated."""
+        return f"http://127.0.0.1:{self.config.ports['provider']}"
 
     def database_url(self, service: str) -> str:
         """The database of a service, as its own role."""

@@ -39,7 +39,7 @@ class Process:
 def processes(stack: Stack) -> list[Process]:
     """Everything one stack runs, in the order of starting."""
     services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
-    return [_postgres(stack), _nats(stack), _valkey(stack), *services, _web(stack), _envoy(stack)]
+    return [_postgres(stack), _nats(stack), _valkey(stack), _provider(stack), *services, _web(stack), _envoy(stack)]
 
 
 def _postgres(stack: Stack) -> Process:
@@ -92,6 +92,18 @@ def _valkey(stack: Stack) -> Process:
         argv=[*binaries.dying_with_parent("KILL"), str(binaries.valkey_server()), str(stack.home.valkey_config)],
         port=port,
         probe=probes.valkey(port, stack.secrets.valkey),
+    )
+
+
+def _provider(stack: Stack) -> Process:
+    port = stack.config.ports["provider"]
+    return Process(
+        name="provider",
+        stage=Stage.SERVERS,
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.provider(), str(port), str(stack.home.provider_book)],
+        port=port,
+        probe=probes.http(port, "/healthz"),
+        env={"GOZON_PROVIDER_SECRET": stack.secrets.provider},
     )
 
 

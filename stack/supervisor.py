@@ -69,7 +69,7 @@ class Supervisor:
     async def _bring_up(self) -> None:
         servers.write_configs(self._stack)
         edge.write(self._stack)
-        await _together(self._start_postgres(), self._start("nats"), self._start("valkey"))
+        await _together(self._start_postgres(), self._start("nats"), self._start("valkey"), self._start("provider"))
         await _together(*(self._start(name) for name in self._names(Stage.SERVICES)))
         await _together(*(self._start(name) for name in self._names(Stage.EDGE)))
 

@@ -101,6 +101,7 @@ class RunningStack:
     superuser_url: str
     nats_url: str
     redis_url: str
+    provider_url: str
     metrics_urls: dict[str, str]
 
     @classmethod
@@ -117,6 +118,7 @@ class RunningStack:
             superuser_url=urls["postgres"],
             nats_url=urls["nats"],
             redis_url=urls["redis"],
+            provider_url=f"http://127.0.0.1:{ports['provider']}",
             metrics_urls={name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in names},
         )
 

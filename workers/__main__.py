@@ -13,7 +13,7 @@ from workers import calls
 from workers.app import WORKERS, app, configure_worker
 from workers.settings import DispatcherSettings, WorkerSettings
 
-TASKS = ("workers.orders",)
+TASKS = ("workers.orders", "workers.payouts", "workers.daily")
 """Modules with tasks."""
 
 

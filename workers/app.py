@@ -40,11 +40,13 @@ class TaskName(StrEnum):
 
     PROCESS_ORDER = "process_order"
     PAY_OUT = "pay_out"
+    CLEAN_UP = "clean_up"
 
 
 QUEUE_OF = {
     TaskName.PROCESS_ORDER: Queue.ORDERS,
     TaskName.PAY_OUT: Queue.PAYOUTS,
+    TaskName.CLEAN_UP: Queue.MAINTENANCE,
 }
 
 WORKERS = {

@@ -30,6 +30,12 @@ class WorkerSettings(BrokerSettings):
     """host:port of Payments."""
     worker_secret: SecretStr
     """What the worker shows Users."""
+    provider_url: str
+    """http://host:port of the payout provider."""
+    provider_secret: SecretStr
+    """What the worker shows the payout provider."""
+    provider_seconds: float = Field(default=10.0, gt=0, le=20)
+    """So long the payout provider may take to connect, and to say something; then what it did is unknown."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Tasks at once, each in a process of its own."""
     task_seconds: int = Field(default=60, ge=10)

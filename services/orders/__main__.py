@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gozon.orders.v1 import orders_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
@@ -67,7 +67,10 @@ async def serve(settings: OrdersSettings) -> None:
 
     await rpc.serve(
         settings.listen,
-        [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES)],
+        [
+            rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES),
+            maintenance.service(housekeeping.clean_up),
+        ],
         verifier,
         ready=database.ping,
         background=[

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from gozon.payments.v1 import payments_pb2
 from gozon.payouts.v1 import payouts_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
@@ -72,6 +72,7 @@ async def serve(settings: PaymentsSettings) -> None:
             rpc.Service(
                 payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], PayoutsApi(payouts), payouts_api.RULES
             ),
+            maintenance.service(housekeeping.clean_up),
         ],
         verifier,
         ready=database.ping,

@@ -29,8 +29,7 @@ from services.payments.payouts_service import PayoutService, Update
 
 RULES = {
     "CreatePayout": access.OWN,
-    # The user it may name is compared in the method: it need not name one.
-    "ListPayouts": access.OWN,
+    "ListPayouts": access.owner("user_id", UserNotFound),
     "GetPayout": access.BY_ROW,
     "UpdatePayout": access.BY_ROW,
     "DeletePayout": access.BY_ROW,
@@ -66,7 +65,8 @@ class PayoutsApi:
     async def list_payouts(self, request: ListPayoutsRequest, call: Call) -> ListPayoutsResponse:
         limit = request.page_size or DEFAULT_PAGE_SIZE
         which = Filter(
-            _whose(request, call),
+            # Nobody named: the caller's own, and an admin's are everybody's.
+            canonical(request.user_id) if request.user_id else None if call.caller.is_admin else call.caller.user_id,
             Payout.Status.Name(request.status) if request.status else "",
             Recipient.Type.Name(request.recipient_type) if request.recipient_type else "",
             request.show_deleted,
@@ -102,16 +102,6 @@ class PayoutsApi:
     def _payout(self, payout: Payout, call: Call) -> Payout:
         call.etag(payout.etag)
         return payout
-
-
-def _whose(request: ListPayoutsRequest, call: Call) -> str | None:
-    """Returns whose payouts are asked for, None for everybody's. Errors: UserNotFound."""
-    if not request.user_id:
-        return None if call.caller.is_admin else call.caller.user_id
-    user_id = canonical(request.user_id)
-    if not call.caller.may_act_for(user_id):
-        raise UserNotFound
-    return user_id
 
 
 def _update(request: UpdatePayoutRequest, etag: str) -> Update:

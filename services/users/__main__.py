@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 
 from gozon.users.v1 import users_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
@@ -43,7 +43,11 @@ async def serve(settings: UsersSettings) -> None:
     api = UsersApi(service, issuer, settings.worker_secret.get_secret_value())
     await rpc.serve(
         settings.listen,
-        [rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], api, RULES)],
+        [
+            rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], api, RULES),
+            # Users has no dead letters: it consumes no events.
+            maintenance.service(lambda _days: service.clean_up()),
+        ],
         TokenVerifier(own_keys),
         ready=database.ping,
         background=[service.clean_now_and_then],

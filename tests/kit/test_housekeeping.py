@@ -59,6 +59,22 @@ async def keys(database: Database, number: int, *, hours: float) -> None:
     )
 
 
+async def dead(database: Database, number: int, *, days: float) -> None:
+    """Buries events as if so many days ago."""
+    await run(
+        database,
+        """INSERT INTO dead_letters SELECT 'maker', :prefix::text || n, 's', '', '', '', 7, 7, died, died
+           FROM generate_series(1, :number) AS n, LATERAL (SELECT now() - make_interval(secs => :ago) AS died)""",
+        prefix=f"{days}-",
+        number=number,
+        ago=days * DAY,
+    )
+
+
+def housekeeping_of(database: Database) -> Housekeeping:
+    return Housekeeping(database, disconnected_bus(), [CONSUMER], has_inbox=True)
+
+
 @asynccontextmanager
 async def kept(database: Database, bus: Bus | None = None, *, has_inbox: bool = True) -> AsyncIterator[None]:
     """Keeps house meanwhile."""
@@ -75,8 +91,8 @@ async def kept(database: Database, bus: Bus | None = None, *, has_inbox: bool = 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses."""
-    for pause in ("CLEAN_SECONDS", "BATCH_PAUSE_SECONDS", "MEASURE_SECONDS"):
-        monkeypatch.setattr(f"kit.housekeeping.{pause}", 0.01)
+    for pause in ("housekeeping.CLEAN_SECONDS", "cleaning.BATCH_PAUSE_SECONDS", "housekeeping.MEASURE_SECONDS"):
+        monkeypatch.setattr(f"kit.{pause}", 0.01)
 
 
 async def becomes(database: Database, **rows: int) -> None:
@@ -109,6 +125,49 @@ async def test_a_service_without_an_inbox_cleans_its_keys(orders_db: Database) -
     await keys(orders_db, 2, hours=26)
     async with kept(orders_db, has_inbox=False):
         await becomes(orders_db, idempotency_keys=0)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_asks_for_it_has_old_dead_letters_deleted_too_and_is_told_how_much_it_was(
+    payments_db: Database,
+) -> None:
+    await handled(payments_db, 3, made=9, handled=9)
+    await handled(payments_db, 1, made=1, handled=1)
+    await keys(payments_db, 4, hours=26)
+    await dead(payments_db, 2500, days=30.1)
+    await dead(payments_db, 2, days=29.9)
+    # By two at once, as two schedulers ask: each row is counted once.
+    both = await asyncio.gather(*(housekeeping_of(payments_db).clean_up(30) for _ in range(2)))
+    assert {table: sum(of[table] for of in both) for table in both[0]} == {
+        "inbox": 3,
+        "idempotency_keys": 4,
+        "dead_letters": 2500,
+    }
+    assert [await count(payments_db, table) for table in ("inbox", "idempotency_keys", "dead_letters")] == [1, 0, 2]
+    assert set((await housekeeping_of(payments_db).clean_up(30)).values()) == {0}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_asks_and_leaves_stops_it_between_two_batches(
+    payments_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the time of a call is over: what was deleted is, and no connection is left in the middle of anything."""
+    monkeypatch.setattr("kit.cleaning.BATCH", 1)
+    await dead(payments_db, 500, days=31)
+    asking = asyncio.create_task(housekeeping_of(payments_db).clean_up(30))
+
+    async def has_begun() -> bool:
+        return await count(payments_db, "dead_letters") < 500
+
+    await eventually(has_begun)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    left = await count(payments_db, "dead_letters")
+    assert 0 < left < 500
+    # The batch that was under way has ended too.
+    monkeypatch.setattr("kit.cleaning.BATCH", 1000)
+    assert (await housekeeping_of(payments_db).clean_up(30))["dead_letters"] in (left, left - 1)
 
 
 @pytest.mark.usefixtures("quick")
