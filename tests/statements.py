@@ -88,7 +88,11 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
 async def _walks(
     connection: Connection, modules: Sequence[ModuleType], values: Values, special: dict[Statement, list[Values]]
 ) -> list[str]:
-    special = {housekeeping._CLEAN_KEYS: [{"age": housekeeping.KEY_SECONDS}], **special}
+    special = {
+        housekeeping._CLEAN_KEYS: [{"age": housekeeping.KEY_SECONDS}],
+        housekeeping._CLEAN_DEAD_LETTERS: [{"age": 90 * 24 * 3600.0}],
+        **special,
+    }
     walks = []
     for statement in _written_in(modules):
         for own in special.get(statement, [{}]):

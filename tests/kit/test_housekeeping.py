@@ -242,6 +242,7 @@ async def test_no_statement_walks_through_a_table(payments_db: Database) -> None
     statements: dict[Any, dict[str, Any]] = {
         housekeeping._CLEAN_INBOX: {"consumer": "maker", "before": before, "age": 8.0 * DAY, "limit": 1000},
         housekeeping._CLEAN_KEYS: {"age": housekeeping.KEY_SECONDS, "limit": 1000},
+        housekeeping._CLEAN_DEAD_LETTERS: {"age": 90.0 * DAY, "limit": 1000},
         housekeeping._OUTBOX_AGE: {},
         housekeeping._DEAD_LETTERS: {"limit": housekeeping.COUNTED},
         outbox._LEFT_BEHIND: {"age": 5.0, "limit": 500},
@@ -252,10 +253,11 @@ async def test_no_statement_walks_through_a_table(payments_db: Database) -> None
     # The same when all of it is old.
     await run(payments_db, "UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
     await run(payments_db, "UPDATE inbox SET handled_at = now() - interval '20 days'")
-    for table in ("inbox", "idempotency_keys"):
+    await run(payments_db, "UPDATE dead_letters SET died_at = now() - interval '100 days'")
+    for table in ("inbox", "idempotency_keys", "dead_letters"):
         await run(payments_db, f"VACUUM ANALYZE {table}")
     async with payments_db.autocommit() as connection:
-        for statement in (housekeeping._CLEAN_INBOX, housekeeping._CLEAN_KEYS):
+        for statement in (housekeeping._CLEAN_INBOX, housekeeping._CLEAN_KEYS, housekeeping._CLEAN_DEAD_LETTERS):
             parameters = statements[statement] | ({"before": new_id()} if "before" in statements[statement] else {})
             assert await scanned_whole(connection, statement, **parameters) == set(), statement.text
 
