@@ -196,6 +196,10 @@ class Edge:
         """Waits until an order is no longer PENDING and returns it."""
         return await self._order_when(lambda order: order["status"] != "PENDING", user, order_id)
 
+    async def processed(self, user: User, order_id: str) -> dict[str, Any]:
+        """Waits until a worker has processed an order and returns it."""
+        return await self._order_when(lambda order: bool(order.get("processed_at")), user, order_id)
+
     async def becomes(self, user: User, order_id: str, **wanted: str) -> dict[str, Any]:
         """Waits until an order has these values and returns it."""
         return await self._order_when(lambda order: wanted.items() <= order.items(), user, order_id)
