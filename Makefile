@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
+.PHONY: help up down status logs demo worker check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -38,6 +38,9 @@ logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 
 demo: .venv/.stack ## Orders that are paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
+
+worker: .venv/.stack ## One more worker in the foreground, of payouts or what ARGS= says: orders
+	@$(GOZON) worker $(or $(ARGS),payouts)
 
 check: .venv/.stack ## Prove that no order is lost and no money doubled
 	@$(GOZON) check $(ARGS)

@@ -74,7 +74,10 @@ def up(
         ),
     ] = f"{FREE_PORTS[0]}-{FREE_PORTS[-1]}",
     instances: Annotated[
-        list[str] | None, typer.Option(help="Processes of a service, such as `orders=2,payments=2`.", show_default="1")
+        list[str] | None,
+        typer.Option(
+            help="Processes of a service or kind of worker, such as `orders=2,worker-payouts=3`.", show_default="1"
+        ),
     ] = None,
     rate_limit_scale: Annotated[
         int | None, typer.Option(help="Multiply the edge's rate limits, for load tests.", show_default="1")
@@ -160,6 +163,15 @@ def status(
     else:
         screen.status_table(place, found)
     raise SystemExit(0 if found.ok else 1)
+
+
+@app.command()
+def worker(
+    kind: Annotated[str, typer.Argument(help="Whose tasks it runs: `orders` or `payouts`.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Runs one more worker on the running stack, in the foreground. Ctrl-C ends it when its tasks are done."""
+    control.become_worker(_running(_place(home)), kind)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from stack.config import DEFAULT_PORTS, SERVICES, Config
+from stack.config import DEFAULT_PORTS, SCALED, SERVICES, Config
 from stack.proc import start_ticks
 
 ADMIN_EMAIL = "admin@gozon.local"
@@ -35,6 +35,9 @@ class Secrets:
     payments: str
     nats: str
     valkey: str
+    broker: str
+    worker: str
+    """What workers show Users."""
     provider: str
     admin: str
     payout_keys: str
@@ -82,6 +85,16 @@ class Home:
         """Valkey's settings, with its password."""
         return self.path / "valkey.conf"
 
+    @property
+    def broker_config(self) -> Path:
+        """The settings of the workers' broker, with its password."""
+        return self.path / "broker.conf"
+
+    @property
+    def beat_file(self) -> Path:
+        """Where beat notes what it started when."""
+        return self.path / "beat" / "schedule"
+
     def log(self, process: str) -> Path:
         """Where a process writes."""
         return self.logs / f"{process}.log"
@@ -90,7 +103,8 @@ class Home:
         """Makes the folder, closed to other users. Does nothing when it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        for folder in (self.logs, self.path / "nats", self.path / "valkey", self.provider_book.parent):
+        servers = (self.path / name for name in ("nats", "valkey", "broker"))
+        for folder in (self.logs, *servers, self.provider_book.parent, self.beat_file.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def secrets(self) -> Secrets:
@@ -125,7 +139,7 @@ class Home:
             return None
         # It may be older than a service.
         ports = {**DEFAULT_PORTS, **data["ports"]}
-        instances = dict.fromkeys(SERVICES, 1) | data["instances"]
+        instances = dict.fromkeys(SCALED, 1) | data["instances"]
         return Config(**data | {"ports": ports, "instances": instances})
 
     def save_config(self, config: Config) -> None:
@@ -213,6 +227,11 @@ class Stack:
         return f"redis://:{self.secrets.valkey}@127.0.0.1:{self.config.ports['valkey']}/0"
 
     @property
+    def broker_url(self) -> str:
+        """The workers' broker with its password."""
+        return f"redis://:{self.secrets.broker}@127.0.0.1:{self.config.ports['broker']}/0"
+
+    @property
     def provider_url(self) -> str:
         """The payout provider, which is simulated."""
         return f"http://127.0.0.1:{self.config.ports['provider']}"
@@ -243,6 +262,7 @@ class Stack:
         return {
             "nats": self.nats_url,
             "redis": self.redis_url,
+            "broker": self.broker_url,
             "postgres": self.superuser_url(),
             **{f"{service}_database": self.database_url(service) for service in SERVICES},
         }

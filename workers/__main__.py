@@ -9,8 +9,8 @@ from celery.exceptions import SecurityWarning
 from prometheus_client import start_http_server
 
 from kit import telemetry
-from workers import calls
-from workers.app import WORKERS, app, configure_worker
+from workers import calls, daily
+from workers.app import WORKERS, app, configure, configure_worker
 from workers.settings import DispatcherSettings, WorkerSettings
 
 TASKS = ("workers.orders", "workers.payouts", "workers.daily")
@@ -45,6 +45,15 @@ def work(kind: str) -> None:
     ])  # fmt: skip
 
 
+def beat() -> None:
+    """Starts tasks when it is time, until told to stop."""
+    settings = daily.BeatSettings.load()
+    telemetry.configure("beat", settings.log_level, settings.log_format, settings.metrics_port)
+    configure(settings)
+    app.conf.beat_schedule = daily.schedule(settings)
+    app.start(["--quiet", "beat", f"--schedule={settings.beat_file}", "--pidfile=", "--loglevel=WARNING"])
+
+
 def dispatch() -> None:
     """Turns events into tasks until told to stop."""
     settings = DispatcherSettings.load()
@@ -59,7 +68,10 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["dispatch"]:
             dispatch()
+        case ["beat"]:
+            beat()
         case ["work", kind] if kind in WORKERS:
             work(kind)
         case _:
-            raise SystemExit(f"usage: python -m workers dispatch | {' | '.join(f'work {kind}' for kind in WORKERS)}")
+            kinds = " | ".join(f"work {kind}" for kind in WORKERS)
+            raise SystemExit(f"usage: python -m workers dispatch | beat | {kinds}")

@@ -152,7 +152,6 @@ def configure(settings: BrokerSettings) -> None:
     app.conf.update(
         broker_url=settings.broker_url,
         broker_transport_options={
-            "visibility_timeout": settings.visibility_seconds,
             "socket_timeout": BROKER_SECONDS,
             "socket_connect_timeout": BROKER_SECONDS,
         },
@@ -166,7 +165,11 @@ def configure_worker(settings: WorkerSettings, kind: str) -> None:
         worker_concurrency=settings.concurrency,
         task_time_limit=settings.task_seconds,
         task_soft_time_limit=settings.task_seconds - SOFT_LIMIT_SECONDS,
-        broker_transport_options={**app.conf.broker_transport_options, **taken_keys(kind)},
+        broker_transport_options={
+            **app.conf.broker_transport_options,
+            **taken_keys(kind),
+            "visibility_timeout": settings.visibility_seconds,
+        },
     )
 
 

@@ -3,6 +3,7 @@
 What it asks for may be asked twice, by a second beat or by hand: the second time there is nothing left to do.
 """
 
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 class BeatSettings(BrokerSettings):
     """Settings of beat: when it is time."""
 
+    beat_file: Path
+    """Where beat notes what it started when, so that it makes up for what it missed."""
     daily_hour: int = Field(default=3, ge=0, le=23)
     """Hour of the daily job, UTC."""
     daily_minute: int = Field(default=30, ge=0, le=59)

@@ -1,6 +1,7 @@
 """workers.daily: every service is asked once a day, at the hour that the settings say."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import pytest
@@ -32,7 +33,7 @@ def test_a_service_is_asked_until_nothing_is_left(service: str, fake: FakeServic
 
 
 def test_the_schedule_is_what_the_settings_say() -> None:
-    jobs = schedule(BeatSettings(broker_url="", daily_hour=4, daily_minute=5, dead_letter_days=7))
+    jobs = schedule(BeatSettings(broker_url="", beat_file=Path(), daily_hour=4, daily_minute=5, dead_letter_days=7))
     assert sorted(job["args"] for job in jobs.values()) == [(service, 7) for service in SERVICES]
     for job in jobs.values():
         assert job["task"] == TaskName.CLEAN_UP
