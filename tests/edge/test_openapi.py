@@ -188,7 +188,9 @@ async def test_the_postman_collection_works_from_top_to_bottom_as_the_document_s
             request["method"], request["url"]["raw"], headers=headers, content=body.get("raw"), data=form or None
         ) as answer:
             text = await anext(answer.aiter_text()) if name == "WatchOrder" else (await answer.aread()).decode()
-        assert answer.is_success, (name, answer.status_code, text)
+        # Workers may have begun the payout by now.
+        begun = name.endswith(("UpdatePayout", "DeletePayout")) and "TRANSITION_NOT_ALLOWED" in text
+        assert answer.is_success or begun, (name, answer.status_code, text)
         _assert_described(described[name], answer, text)
         for variable, member in postman.REMEMBERED.get(name, ()):
             variables[variable] = json.loads(text).get(member, "")

@@ -48,8 +48,8 @@ async def test_what_is_refused_holds_nothing(root: str, edge: Edge, pat: User, a
     assert (await edge.rest.get(root, headers=pat.headers)).json() == {"payouts": [], "next_page_token": ""}
     assert_error(await edge.rest.get(f"{root}?user_id={pat.id}", headers=alice.headers), 404, 5, "USER_NOT_FOUND")
     for method in ("GET", "PATCH", "DELETE"):
-        body = {"json": {"comment": "x"}} if method == "PATCH" else {}
-        answer = await edge.rest.request(method, f"{root}/{new_id()}", headers=pat.headers, **body)
+        body = {"comment": "x"} if method == "PATCH" else None
+        answer = await edge.rest.request(method, f"{root}/{new_id()}", headers=pat.headers, json=body)
         assert_error(answer, 404, 5, "PAYOUT_NOT_FOUND")
 
 
