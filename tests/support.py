@@ -30,6 +30,7 @@ from sqlalchemy import MetaData
 import services
 from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
+from gozon.payouts.v1.payouts_pb2_grpc import PayoutsServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
 from kit.bus import Bus
@@ -155,6 +156,7 @@ class Edge:
         self.users = UsersServiceStub(self.channel)
         self.orders = OrdersServiceStub(self.channel)
         self.payments = PaymentsServiceStub(self.channel)
+        self.payouts = PayoutsServiceStub(self.channel)
 
     async def __aenter__(self) -> Self:
         return self

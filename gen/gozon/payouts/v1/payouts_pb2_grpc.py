@@ -141,7 +141,8 @@ class PayoutsServiceServicer:
         """Deletes a PENDING payout: it becomes CANCELED, its money is available again, and lists leave it out (GetPayout does
         not). Deleting it again changes nothing.
 
-        Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun.
+        Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun; ABORTED
+        (STALE_ETAG) when there is a header If-Match and the payout is not any more what that stands for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

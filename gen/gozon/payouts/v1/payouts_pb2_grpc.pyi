@@ -77,7 +77,8 @@ class PayoutsServiceStub:
     """Deletes a PENDING payout: it becomes CANCELED, its money is available again, and lists leave it out (GetPayout does
     not). Deleting it again changes nothing.
 
-    Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun.
+    Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun; ABORTED
+    (STALE_ETAG) when there is a header If-Match and the payout is not any more what that stands for.
     """
     StartPayout: _grpc.UnaryUnaryMultiCallable[_payouts_pb2.StartPayoutRequest, _payouts_pb2.StartPayoutResponse]
     """Begins a payout, and tells all that its provider must know; for workers. A payout that was begun before is returned
@@ -141,7 +142,8 @@ class PayoutsServiceAsyncStub(PayoutsServiceStub):
     """Deletes a PENDING payout: it becomes CANCELED, its money is available again, and lists leave it out (GetPayout does
     not). Deleting it again changes nothing.
 
-    Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun.
+    Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun; ABORTED
+    (STALE_ETAG) when there is a header If-Match and the payout is not any more what that stands for.
     """
     StartPayout: _aio.UnaryUnaryMultiCallable[_payouts_pb2.StartPayoutRequest, _payouts_pb2.StartPayoutResponse]  # type: ignore[assignment]
     """Begins a payout, and tells all that its provider must know; for workers. A payout that was begun before is returned
@@ -232,7 +234,8 @@ class PayoutsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a PENDING payout: it becomes CANCELED, its money is available again, and lists leave it out (GetPayout does
         not). Deleting it again changes nothing.
 
-        Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun.
+        Errors: NOT_FOUND (PAYOUT_NOT_FOUND); FAILED_PRECONDITION (TRANSITION_NOT_ALLOWED) when it was begun; ABORTED
+        (STALE_ETAG) when there is a header If-Match and the payout is not any more what that stands for.
         """
 
     @_abc_1.abstractmethod
