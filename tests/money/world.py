@@ -12,7 +12,7 @@ from gozon.payments.v1.payments_pb2 import CreateHoldRequest, DepositRequest
 from kit.auth import Identity
 from kit.bus import Bus
 from kit.cache import Cache
-from kit.db import Database, Statement, sql
+from kit.db import Database, Statement, atomic, sql
 from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
@@ -192,6 +192,8 @@ class World:
         await self._update(self.orders_db, LONG_AGO, users)
         await self._update(self.orders_db, REFUNDS_LONG_AGO, users)
 
+    # Locks rows in any sequence, and may so be the victim of a deadlock with what it races with.
+    @atomic
     async def _update(self, database: Database, statement: Statement, users: Users) -> None:
         async with database.autocommit() as connection:
             await connection.execute(statement, user_ids=users.ids)
