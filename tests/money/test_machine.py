@@ -5,6 +5,7 @@ ones again.
 """
 
 import asyncio
+import faulthandler
 import os
 import random
 from collections.abc import Coroutine, Iterator, Sequence
@@ -166,6 +167,8 @@ def test_money_stays_right_whatever_happens(
 ) -> None:
     with capsys.disabled():
         print(f"\n{EXAMPLES} examples, GOZON_SEED={SEED}")
+    # That it takes long is what was asked for, and no sign of a hang.
+    faulthandler.cancel_dump_traceback_later()
 
     opened = AsyncExitStack()
     try:

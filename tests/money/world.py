@@ -14,7 +14,7 @@ from gozon.payouts.v1.payouts_pb2 import Card, CreatePayoutRequest, Payout, Reci
 from kit.auth import Identity
 from kit.bus import Bus
 from kit.cache import Cache
-from kit.db import Database, Statement, sql
+from kit.db import Database, Statement, atomic, sql
 from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
@@ -244,6 +244,8 @@ class World:
         await self._update(self.orders_db, REFUNDS_LONG_AGO, users)
         await self._update(self.payments_db, PAYOUTS_LONG_AGO, users)
 
+    # Locks rows in any sequence, and may so be the victim of a deadlock with what it races with.
+    @atomic
     async def _update(self, database: Database, statement: Statement, users: Users) -> None:
         async with database.autocommit() as connection:
             await connection.execute(statement, user_ids=users.ids)

@@ -151,7 +151,7 @@ LIES = [
         f"UPDATE payments SET status = 'RELEASED' WHERE {OPEN_HOLD} {OF_PAYMENT}",
     ),
     (
-        "a payment that was reversed gave everything back",
+        "a payment that was released or reversed gave everything back",
         "payments",
         f"UPDATE payments SET refunded = refunded - 1 WHERE {GAVE_BACK} {OF_PAYMENT}",
     ),
