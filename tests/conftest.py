@@ -70,7 +70,8 @@ def stack() -> Iterator[RunningStack]:
         return
     home = new_home()
     try:
-        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
+        # Nobody processes orders: what tests have just read must not change by itself.
+        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE), "--instances", "worker-orders=0"]
         up = gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)
         if up.returncode:
             pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
