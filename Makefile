@@ -36,7 +36,7 @@ status: .venv/.stack ## Show what runs
 logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 	@$(GOZON) logs $(ARGS)
 
-demo: .venv/.stack ## Orders that are paid, declined and canceled, as curl commands
+demo: .venv/.stack ## Orders and payouts, paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
 
 worker: .venv/.stack ## One more worker in the foreground, of payouts or what ARGS= says: orders

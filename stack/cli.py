@@ -215,10 +215,12 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Registers a user, puts money on an account, and orders twice: one is paid, one is too dear. Then the paid one is
-    canceled, its money comes back, and the statement shows it.
+    canceled, and its money comes back. A part of that is paid out to a card; another card declines. The statement shows
+    all of it.
 
     Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
-    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, and the money is back.
+    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, the first payout COMPLETED, the
+    second FAILED with a reason, and the account has what is left then.
     """
     from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
 

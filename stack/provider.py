@@ -43,6 +43,7 @@ MISBEHAVIOUR = {
 }
 """What it may do when it is asked to pay; when it is asked what it has done, the two that do nothing."""
 DECLINED_CARD = "4000000000000002"
+DECLINED_REASON = "the bank of the recipient declined it"
 """Always declined."""
 PENDING_CARD = "4000000000000259"
 """Always paid a little later."""
@@ -131,7 +132,7 @@ class Book:
             "amount": request["amount"],
             "currency": request["currency"],
             "status": DECLINED if declined else PAID,
-            "reason": "the bank of the recipient declined it" if declined else "",
+            "reason": DECLINED_REASON if declined else "",
             "reference": "" if declined else f"sim-{uuid.uuid4().hex[:16]}",
             "settles_at": now + pending_seconds if pending else now,
             "created_at": now,
