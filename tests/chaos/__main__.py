@@ -181,7 +181,7 @@ def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
 
 
 async def _show_payouts(stack: Stack) -> dict[str, int]:
-    """Prints and returns how many payouts ended how, and what the provider knows."""
+    """Prints and returns how many payouts ended how, and how many the provider was asked to pay."""
     connection = await asyncpg.connect(stack.database_url("payments"))
     rows = await connection.fetch("SELECT status, count(*) AS payouts FROM payouts GROUP BY status ORDER BY status")
     await connection.close()
@@ -190,10 +190,10 @@ async def _show_payouts(stack: Stack) -> dict[str, int]:
     facts = {
         "accepted": sum(counts.values()),
         **counts,
-        "provider's": len(entries),
-        "asked for more than once": sum(entry["requests"] > 1 for entry in entries),
+        "in the provider's book": len(entries),
+        "sent there more than once": sum(entry["requests"] > 1 for entry in entries),
     }
-    console.print("Payouts: " + ", ".join(f"{count} {what}" for what, count in facts.items()))
+    console.print(f"Payouts: {', '.join(f'{count} {what}' for what, count in facts.items())}")
     return facts
 
 
