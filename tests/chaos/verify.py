@@ -197,7 +197,7 @@ def _compare_payouts(book: Book, listed: Mapping[str, Payout], provided: Mapping
         elif (payout.amount, payout.status == Payout.CANCELED) != (asked.amount, asked.deleted):
             yield f"{asked} became {str(payout).replace(chr(10), ' ')}"
         elif not _agree(payout, provided.get(payout_id)):
-            yield f"the provider's {provided.get(payout_id)} is {str(payout).replace(chr(10), ' ')}"
+            yield f"the provider says {provided.get(payout_id)}, we say {str(payout).replace(chr(10), ' ')}"
     for payout_id in listed.keys() - book.payouts.keys():
         yield f"the payout {payout_id} is one too many: each key was answered with another"
 
