@@ -34,7 +34,7 @@ class WorkerSettings(BrokerSettings):
     """What the worker shows the payout provider."""
     provider_seconds: float = Field(default=10.0, gt=0, le=20)
     """So long the payout provider may take to connect, and to say something; then what it did is unknown."""
-    visibility_seconds: int = Field(default=300, gt=0)
+    visibility_seconds: int = Field(default=150, gt=0)
     """A task whose worker died is given to another one after so long. The same for all workers."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Tasks at once, each in a process of its own."""
