@@ -13,7 +13,7 @@ from billiard.einfo import ExceptionInfo
 from celery import Celery, Task, signals
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 from celery.worker.request import Request
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from kit import telemetry
 from kit.errors import Unavailable
@@ -56,6 +56,7 @@ WORKERS = {
 """The kinds of workers and whose tasks they run: who processes many orders keeps nobody from being paid."""
 
 TASKS = Counter("tasks_total", "Tasks ended, by how: succeeded, failed, retried, timed_out, lost", ["task", "outcome"])
+RUNNING = Gauge("tasks_running", "Tasks at work", ["task"])
 SECONDS = Histogram(
     "task_seconds", "Duration of tasks", ["task"], buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 )
@@ -73,6 +74,7 @@ class CountedRequest(Request):
     def on_accepted(self, pid: str, time_accepted: float) -> None:
         """A child has begun it."""
         self._accepted_at = time_accepted
+        RUNNING.labels(self.name).inc()
         super().on_accepted(pid, time_accepted)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
@@ -102,6 +104,7 @@ class CountedRequest(Request):
         if self._counted or not self._accepted_at:
             return
         self._counted = True
+        RUNNING.labels(self.name).dec()
         TASKS.labels(self.name, self._outcome).inc()
         SECONDS.labels(self.name).observe(time.monotonic() - self._accepted_at)
 
