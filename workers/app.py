@@ -107,7 +107,7 @@ class CountedRequest(Request):
 
 
 class GozonTask(Task[Any, Any]):
-    """A task that is tried again, after a random pause of up to 1 s, then 2 s … a minute, while what it needs is away."""
+    """A task that is tried again, after a random pause of up to 1 s, 2 s … a minute, while what it needs is away."""
 
     abstract = True
     Request = "workers.app:CountedRequest"
