@@ -43,8 +43,8 @@ MISBEHAVIOUR = {
 }
 """What it may do when it is asked to pay; when it is asked what it has done, the two that do nothing."""
 DECLINED_CARD = "4000000000000002"
-DECLINED_REASON = "the bank of the recipient declined it"
 """Always declined."""
+DECLINED_REASON = "the bank of the recipient declined it"
 PENDING_CARD = "4000000000000259"
 """Always paid a little later."""
 MAX_BODY_BYTES = 16 * 1024

@@ -169,6 +169,8 @@ def configure_worker(settings: WorkerSettings, kind: str) -> None:
             **app.conf.broker_transport_options,
             **taken_keys(kind),
             "visibility_timeout": settings.visibility_seconds,
+            # Every ten seconds somebody looks for tasks whose worker died; else every hundred.
+            "unacked_restore_throttle": 1,
         },
     )
 

@@ -32,7 +32,7 @@ class WorkerSettings(BrokerSettings):
     """http://host:port of the payout provider."""
     provider_secret: SecretStr
     """What the worker shows the payout provider."""
-    visibility_seconds: int = Field(default=300, gt=0)
+    visibility_seconds: int = Field(default=150, gt=0)
     """A task whose worker died is given to another one after so long. The same for all workers."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Tasks at once, each in a process of its own."""

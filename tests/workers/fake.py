@@ -38,7 +38,10 @@ class FakeServices:
         ]
         self._services = {service.name: service for service in found}
         self._channel = grpc_testing.channel(found, grpc_testing.strict_real_time())
+        self._answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, Any]] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        """What came with each of these."""
         self.services = Services(self._channel, self._channel, self._channel, "secret")
         self.answer("UsersService.Token", lambda _: users_pb2.TokenResponse(access_token="token", expires_in=900))
 
@@ -46,19 +49,22 @@ class FakeServices:
         """Answers a method, Service.Method, from now on."""
         service, _, name = method.partition(".")
         descriptor = self._services[service].methods_by_name[name]
-        threading.Thread(target=self._answer_all, args=(descriptor, answer), daemon=True).start()
+        if method not in self._answers:
+            threading.Thread(target=self._answer_all, args=(method, descriptor), daemon=True).start()
+        self._answers[method] = answer
 
     def names(self) -> list[str]:
         """What it was asked, apart from tokens."""
         return [name for name, _ in self.asked if name != "Token"]
 
-    def _answer_all(self, method: MethodDescriptor, answer: Answer) -> None:
+    def _answer_all(self, method: str, descriptor: MethodDescriptor) -> None:
         while True:
-            _, request, call = self._channel.take_unary_unary(method)
-            self.asked.append((method.name, request))
+            metadata, request, call = self._channel.take_unary_unary(descriptor)
+            self.metadata.append(dict(metadata or ()))
+            self.asked.append((descriptor.name, request))
             call.send_initial_metadata(())
             try:
-                call.terminate(answer(request), (), grpc.StatusCode.OK, "")
+                call.terminate(self._answers[method](request), (), grpc.StatusCode.OK, "")
             except Refusal as refusal:
                 call.terminate(None, _details(refusal), refusal.code, refusal.reason)
 

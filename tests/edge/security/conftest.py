@@ -31,9 +31,8 @@ async def new_owner(edge: Edge) -> Owner:
         answer = await edge.rest.get(f"/payouts/{payout_id}", headers=user.headers)
         return bool(answer.json()["status"] == "COMPLETED")
 
-    # Nor does it change by itself any more, and neither does the order, which is processed meanwhile.
+    # Nor does it change by itself any more.
     await eventually(paid)
-    await edge.processed(user, order.json()["id"])
     form = {"grant_type": "password", "username": user.email, "password": user.password}
     signed_in = await edge.rest.post("/token", data=form)
     return Owner(user, order.json()["id"], payout_id, signed_in.json()["refresh_token"])
