@@ -110,7 +110,7 @@ class CountedRequest(Request):
 
 
 class GozonTask(Task[Any, Any]):
-    """A task that is tried again, after 1 s and up to a minute, as long as what it needs is not there."""
+    """A task that is tried again, after a random pause of up to 1 s, 2 s … a minute, while what it needs is away."""
 
     abstract = True
     Request = "workers.app:CountedRequest"

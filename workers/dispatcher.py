@@ -145,14 +145,15 @@ async def _measure(bus: Bus) -> None:
 
 async def run(settings: DispatcherSettings) -> None:
     """Dispatches until told to stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     configure(settings)
     queues = Queues(settings.broker_url)
     dispatcher = Dispatcher(queues, settings.max_queued)
     bus = Bus(settings.nats_url, STREAMS, (*CONSUMERS, *DISPATCHER_CONSUMERS))
     await bus.connect()
+    # Not before: whoever waits for NATS has nothing to finish, and would not hear of it.
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     running = [
         asyncio.create_task(bus.consume(consumer, dispatcher.dispatch, None, room=partial(dispatcher.has_room, kind)))
         for consumer, kind in ((WORKERS_ORDERS, "orders"), (WORKERS_PAYOUTS, "payouts"))

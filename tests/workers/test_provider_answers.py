@@ -1,11 +1,12 @@
-"""workers.provider: whatever answers at the provider's address, a worker reads only so much of it."""
+"""workers.provider: whatever answers at the provider's address, a worker spends only so much on it."""
 
 import gzip
+import ssl
 import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -48,4 +49,19 @@ def test_an_answer_without_an_end_is_none_and_takes_no_memory(encoding: str, add
         provider.find("key")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 20 * MAX_ANSWER_BYTES
+    assert most < len(LONG)
+
+
+def test_certificates_are_read_once_and_not_for_each_request(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Somebody.encoding, Somebody.body = "identity", b""
+    read, load = [], ssl.SSLContext.load_verify_locations
+
+    def counted(context: ssl.SSLContext, *arguments: Any, **more: Any) -> None:
+        read.append(context)
+        load(context, *arguments, **more)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknown):
+            HttpProvider(address, "secret", 5.0).find("key")
+    assert len(read) <= 1
