@@ -11,7 +11,7 @@ from gozon.payouts.v1.payouts_pb2 import CreatePayoutRequest, Payout, Recipient,
 from kit import idempotency
 from kit.auth import Identity
 from kit.db import Database, Transaction, atomic
-from kit.errors import IdempotencyKeyReused, PermissionDenied, StaleEtag
+from kit.errors import IdempotencyKeyReused, PermissionDenied, StaleEtag, TransitionNotAllowed
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.sealing import Sealer
@@ -28,7 +28,6 @@ from services.payments.payouts import (
     PROCESSING,
     START,
     PayoutNotFound,
-    TransitionNotAllowed,
 )
 from services.payments.payouts_repository import Change, Filter, Stored
 

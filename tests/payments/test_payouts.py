@@ -15,13 +15,13 @@ from gozon.payouts.v1.payouts_pb2 import (
     StartPayoutResponse,
 )
 from kit.db import Database, sql
+from kit.errors import TransitionNotAllowed
 from services.payments import payouts_service
 from services.payments.domain import InsufficientFunds
 from services.payments.payouts import (
     NO_REASON,
     STEP_TO,
     TRANSITIONS,
-    TransitionNotAllowed,
     step_to,
 )
 from services.payments.payouts_api import PayoutsApi
