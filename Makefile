@@ -13,9 +13,9 @@ BIN := .venv/bin
 GOZON := $(BIN)/gozon
 # What make installs is what uv.lock says, with the Python found here.
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
-SOURCES := kit services stack tests tools
+SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
+.PHONY: help up down status logs demo worker check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -36,8 +36,11 @@ status: .venv/.stack ## Show what runs
 logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 	@$(GOZON) logs $(ARGS)
 
-demo: .venv/.stack ## Orders that are paid, declined and canceled, as curl commands
+demo: .venv/.stack ## Orders and payouts, paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
+
+worker: .venv/.stack ## One more worker in the foreground, of payouts or what ARGS= says: orders
+	@$(GOZON) worker $(or $(ARGS),payouts)
 
 check: .venv/.stack ## Prove that no order is lost and no money doubled
 	@$(GOZON) check $(ARGS)
@@ -142,7 +145,7 @@ bench: .venv/.dev ## Measure orders per second and latency beside pgbench
 load-million: .venv/.dev ## Load a million orders and measure reads, plans and the check with them; takes minutes
 	@$(BIN)/python -m tests.bench.million $(ARGS)
 
-chaos: .venv/.dev ## Kill each process and wipe NATS under load, then check; SEED=n repeats a run
+chaos: .venv/.dev ## Kill each process and wipe NATS and the broker under load, then check; SEED=n repeats a run
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from kit.auth import Identity
-from kit.errors import Error, PermissionDenied
+from kit.errors import Error, PermissionDenied, WorkerOnly
 from kit.ids import canonical
 
 
@@ -18,16 +18,20 @@ class Rule:
 
     needs_token: bool = True
     admin_only: bool = False
+    worker_only: bool = False
     owner: str = ""
     """The field of the request that names the user whose things this is about; others than that user are refused."""
     not_yours: type[Error] | None = None
     """How: as if there were no such thing, so that nobody learns what exists."""
 
     def check(self, identity: Identity, request: Message) -> None:
-        """Refuses a caller. Errors: PermissionDenied, `not_yours`."""
+        """Refuses a caller. Errors: PermissionDenied, WorkerOnly, `not_yours`."""
         if self.admin_only and not identity.is_admin:
             raise PermissionDenied
-        if self.not_yours and not identity.may_act_for(canonical(getattr(request, self.owner))):
+        if self.worker_only and not identity.is_worker:
+            raise WorkerOnly
+        named = getattr(request, self.owner) if self.owner else ""
+        if self.not_yours and named and not identity.may_act_for(canonical(named)):
             raise self.not_yours
 
 
@@ -39,8 +43,13 @@ BY_ROW = Rule()
 """Anybody with a token: what the request names has an owner in its row, and the method compares."""
 ADMIN = Rule(admin_only=True)
 """Administrators."""
+WORKER = Rule(worker_only=True)
+"""Our own background workers, and not even administrators."""
 
 
 def owner(field: str, not_yours: type[Error]) -> Rule:
-    """The user that `field` of the request names (a UUID), and administrators; all others get `not_yours`."""
+    """The user that `field` of the request names (a UUID), and administrators; all others get `not_yours`.
+
+    Where the contract lets the field be empty, it is for the method to take the caller.
+    """
     return Rule(owner=field, not_yours=not_yours)

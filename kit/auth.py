@@ -43,6 +43,11 @@ class Identity:
         """Whether the user may do everything to everybody's things."""
         return "admin" in self.roles
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether this is a background worker of ours, which is nobody's user."""
+        return "worker" in self.roles
+
     def may_act_for(self, user_id: str) -> bool:
         """Whether the caller is that user, or an admin."""
         return user_id == self.user_id or self.is_admin

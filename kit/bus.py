@@ -13,7 +13,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
-from kit.consumption import Consumer, Consumption, Handler
+from kit.consumption import Consumer, Consumption, Handler, Room
 from kit.db import Database
 from kit.errors import Unavailable
 from kit.events import Event, pack, unpack
@@ -148,12 +148,21 @@ class Bus:
 
         return unsubscribe
 
-    async def consume(self, consumer: Consumer, handler: Handler, database: Database, *, batch: int = 500) -> None:
+    async def consume(
+        self,
+        consumer: Consumer,
+        handler: Handler,
+        database: Database | None,
+        *,
+        batch: int = 500,
+        room: Room | None = None,
+    ) -> None:
         """Hands whatever waits, about `batch` events at once, to `handler` until stop_consuming() is called.
 
-        Dead letters go to `database`, that of the handler's service.
+        Dead letters go to `database`, that of the handler's service. With `room`, messages (of up to 100 events) are
+        taken one by one, and only when it says so: what there is no room for waits in NATS, in nobody's hand.
         """
-        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._redeclare)
+        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._redeclare, room)
         self._reconnected.append(consumption.nothing_asked)
         task = asyncio.create_task(consumption.run())
         self._consuming.add(task)
@@ -168,6 +177,13 @@ class Bus:
         except (nats.errors.Error, OSError) as error:
             raise Unavailable from error
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+    async def is_idle(self, consumer: Consumer) -> bool:
+        """Says whether nothing waits for a consumer; False when nobody can tell, or there has never been one."""
+        try:
+            return await self.lag(consumer) == 0
+        except Unavailable:
+            return False
 
     async def stop_consuming(self) -> None:
         """Returns when the batches that were begun are finished; no further ones are."""

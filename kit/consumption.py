@@ -2,7 +2,7 @@
 
 Returning from a handler is an ack, raising is a nack. An event that keeps failing alone becomes a dead letter, a row
 in the database of the handler's service, and blocks nobody; while the database is away nothing is counted against any
-event, and nothing is acknowledged.
+event, and nothing is acknowledged. A handler without a database loses what keeps failing, but for the log.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +28,8 @@ from kit.telemetry import BATCH_SIZE, traceparent
 PULL = 32
 """Messages that a consumer has in hand or has asked for: what it can't handle within ACK_WAIT comes again."""
 PULL_EXPIRES = 30.0
+ROOM_SECONDS = 0.5
+"""A handler that has no room for more is asked again after so long."""
 BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
 BURY_RETRY_SECONDS = 1.0
@@ -51,6 +54,9 @@ _Delivery = tuple[Msg, Sequence[Event]]
 
 Handler = Callable[[Sequence[Event]], Awaitable[None]]
 
+Room = Callable[[], Awaitable[bool]]
+"""Says whether the handler can take more; Unavailable means no."""
+
 
 class Consumption:
     """One durable consumer at work: keeps a pull request open, so that messages come without being asked for."""
@@ -60,10 +66,11 @@ class Consumption:
         client: Client,
         consumer: Consumer,
         handler: Handler,
-        database: Database,
+        database: Database | None,
         batch: int,
         stop: asyncio.Event,
         redeclare: Callable[[], Awaitable[None]],
+        room: Room | None,
     ) -> None:
         self._client = client
         self._consumer = consumer
@@ -72,6 +79,9 @@ class Consumption:
         self._stop = stop
         self._batch = batch
         self._redeclare = redeclare
+        self._room = room
+        # What is pulled must be handled: with a handler that may have no room, no more than it is asked for.
+        self._most = 1 if room else PULL
         self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
         self._inbox = client.new_inbox()
         self._arrived: deque[Msg] = deque()
@@ -86,7 +96,10 @@ class Consumption:
         stopper = asyncio.create_task(self._wake_on_stop())
         last = 0
         while not self._stop.is_set():
-            if self._asked + len(self._arrived) <= PULL // 2:
+            if self._asked + len(self._arrived) <= self._most // 2:
+                if not await self._has_room():
+                    await self._wait_for_room()
+                    continue
                 await self._pull()
             if not self._arrived:
                 self._wake.clear()
@@ -117,8 +130,20 @@ class Consumption:
         self._asked = 0
         self._wake.set()
 
+    async def _has_room(self) -> bool:
+        try:
+            return self._room is None or await self._room()
+        except Unavailable as error:
+            log.warning("no_room", consumer=self._consumer.name, error=repr(error))
+            return False
+
+    async def _wait_for_room(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_SECONDS):
+                await self._stop.wait()
+
     async def _pull(self) -> None:
-        count = PULL - self._asked - len(self._arrived)
+        count = self._most - self._asked - len(self._arrived)
         request = {"batch": count, "expires": int(PULL_EXPIRES * 1e9)}
         self._asked += count
         await self._client.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox)
@@ -130,7 +155,7 @@ class Consumption:
         else:
             # The end of a pull: 408 expired, 409 consumer deleted and the like, 503 nobody there.
             headers = msg.headers or {}
-            self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", PULL)))
+            self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._most)))
             if headers.get("Status") not in ("404", "408"):
                 log.warning("pull_ended", consumer=self._consumer.name, status=headers)
                 await asyncio.sleep(0.5)
@@ -224,7 +249,8 @@ class Consumption:
                 name, event, error, failures, time.monotonic() - since, deliveries=msg.metadata.num_delivered
             )
             try:
-                await bury(self._database, letter)
+                if self._database is not None:
+                    await bury(self._database, letter)
             except Exception as trouble:
                 # The database is away now: it comes again, and is buried when it fails then.
                 log.warning("dead_letter_not_kept", consumer=name, event_id=event.id, error=repr(trouble))

@@ -61,6 +61,12 @@ class PermissionDenied(Error):
     reason = "ADMIN_ONLY"
 
 
+class WorkerOnly(PermissionDenied):
+    """You may not do this; it is for background workers of ours."""
+
+    reason = "WORKER_ONLY"
+
+
 class NotFound(Error):
     """There is no such thing."""
 
@@ -89,6 +95,12 @@ class Aborted(Error):
     """Somebody else changed it in the meantime; read it again and repeat what still makes sense."""
 
     reason = "ABORTED"
+
+
+class TransitionNotAllowed(FailedPrecondition):
+    """The status does not allow this."""
+
+    reason = "TRANSITION_NOT_ALLOWED"
 
 
 class StaleEtag(Aborted):

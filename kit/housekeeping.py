@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from math import nan
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from kit.bus import Bus
+from kit.cleaning import delete_all
 from kit.consumption import Consumer
-from kit.db import Database, Statement, sql
+from kit.db import Database, sql
 from kit.ids import first_id_at
 
 INBOX_SECONDS = 8 * 24 * 3600.0
@@ -21,14 +22,10 @@ INBOX_SECONDS = 8 * 24 * 3600.0
 KEY_SECONDS = 25 * 3600.0
 """How long an idempotency key is kept: an hour longer than clients are told."""
 CLEAN_SECONDS = 10.0
-BATCH = 1_000
-BATCH_PAUSE_SECONDS = 0.1
-"""Between two batches, so that whatever there is to catch up with leaves room for the traffic."""
 MEASURE_SECONDS = 10.0
 COUNTED = 10_000
 """Dead letters beyond this number are not counted: it would take long and tell nobody more."""
 
-CLEANED = Counter("cleaned_rows_total", "Rows deleted because of their age", ["table"])
 OUTBOX_AGE = Gauge("outbox_age_seconds", "Age of the event that is first in the outbox; 0 when it is empty")
 INBOX_ROWS = Gauge("inbox_rows", "Rows in the inbox, as PostgreSQL last estimated")
 DEAD_LETTERS = Gauge("dead_letters", f"Events that wait for a person; counted up to {COUNTED}")
@@ -53,6 +50,16 @@ class Housekeeping:
             tasks.create_task(self._clean_now_and_then())
             tasks.create_task(self._measure_now_and_then())
 
+    async def clean_up(self, dead_letter_days: int) -> dict[str, int]:
+        """Deletes what is too old, and dead letters of so many days; returns how many rows, by table.
+
+        Errors: Unavailable.
+        """
+        age = dead_letter_days * 24 * 3600.0
+        return await self._clean() | {
+            "dead_letters": await delete_all(self._database, "dead_letters", _CLEAN_DEAD_LETTERS, age=age)
+        }
+
     async def _clean_now_and_then(self) -> None:
         while True:
             try:
@@ -61,25 +68,21 @@ class Housekeeping:
                 log.warning("clean_failed", error=repr(error))
             await asyncio.sleep(CLEAN_SECONDS)
 
-    async def _clean(self) -> None:
+    async def _clean(self) -> dict[str, int]:
+        deleted = {
+            "idempotency_keys": await delete_all(self._database, "idempotency_keys", _CLEAN_KEYS, age=KEY_SECONDS)
+        }
         for consumer in self._consumers if self._has_inbox else ():
             before = first_id_at(time.time() - INBOX_SECONDS)
-            await self._delete("inbox", _CLEAN_INBOX, consumer=consumer.name, before=before, age=INBOX_SECONDS)
-        await self._delete("idempotency_keys", _CLEAN_KEYS, age=KEY_SECONDS)
-
-    async def _delete(self, table: str, statement: Statement, **parameters: str | float) -> None:
-        deleted = BATCH
-        while deleted == BATCH:
-            async with self._database.autocommit() as connection:
-                deleted = len(await connection.execute(statement, **parameters, limit=BATCH))
-            CLEANED.labels(table).inc(deleted)
-            await asyncio.sleep(BATCH_PAUSE_SECONDS)
+            parameters = {"consumer": consumer.name, "before": before, "age": INBOX_SECONDS}
+            found = await delete_all(self._database, "inbox", _CLEAN_INBOX, **parameters)
+            deleted["inbox"] = deleted.get("inbox", 0) + found
+        return deleted
 
     async def _measure_now_and_then(self) -> None:
         while True:
             await self._measure_database()
-            for consumer in self._consumers:
-                await self._measure_lag(consumer)
+            await measure_lag(self._bus, self._consumers)
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _measure_database(self) -> None:
@@ -101,10 +104,13 @@ class Housekeeping:
         if self._has_inbox:
             INBOX_ROWS.set(inbox_rows)
 
-    async def _measure_lag(self, consumer: Consumer) -> None:
+
+async def measure_lag(bus: Bus, consumers: Sequence[Consumer]) -> None:
+    """Measures what waits for consumers."""
+    for consumer in consumers:
         lag = nan
         try:
-            lag = await self._bus.lag(consumer)
+            lag = await bus.lag(consumer)
         except Exception as error:
             log.warning("measuring_failed", consumer=consumer.name, error=repr(error))
         LAG.labels(consumer.name).set(lag)
@@ -123,6 +129,12 @@ _CLEAN_KEYS = sql("""
     DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM idempotency_keys WHERE created_at < now() - make_interval(secs => :age)
         ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )) RETURNING 1
+""")
+_CLEAN_DEAD_LETTERS = sql("""
+    DELETE FROM dead_letters WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM dead_letters WHERE died_at < now() - make_interval(secs => :age)
+        ORDER BY died_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )) RETURNING 1
 """)
 _OUTBOX_AGE = sql("""

@@ -61,4 +61,6 @@ def dead_letters(metadata: MetaData) -> Table:
         Column("deliveries", Integer, nullable=False),
         Column("first_failed_at", DateTime(timezone=True), nullable=False),
         Column("died_at", DateTime(timezone=True), nullable=False),
+        # For their deletion.
+        Index("dead_letters_died_at", "died_at"),
     )

@@ -9,15 +9,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "GOZON_"
 
 
-class Settings(BaseSettings):
-    """What every service needs. A service adds its own fields; each is the variable GOZON_<FIELD>."""
+class ProcessSettings(BaseSettings):
+    """What every process needs. A process adds its own fields; each is the variable GOZON_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    database_url: str
-    """postgresql://role:password@host:port/database"""
-    listen: str = "127.0.0.1:50051"
-    """host:port of the gRPC server."""
     metrics_port: int = 0
     """Port of Prometheus metrics on loopback; 0 means none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -31,8 +27,17 @@ class Settings(BaseSettings):
         if unknown:
             raise SystemExit(f"unknown settings: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         try:
-            return cls()  # type: ignore[call-arg]  # the environment gives the arguments
+            return cls()  # the environment gives the arguments
         except ValidationError as error:
             # Values stay out of the message: they may be secrets.
             problems = "; ".join(f"{PREFIX}{e['loc'][0]}".upper() + f": {e['msg']}"[:200] for e in error.errors())
             raise SystemExit(f"bad settings: {problems}") from None
+
+
+class Settings(ProcessSettings):
+    """What every service needs besides."""
+
+    database_url: str
+    """postgresql://role:password@host:port/database"""
+    listen: str = "127.0.0.1:50051"
+    """host:port of the gRPC server."""

@@ -9,6 +9,8 @@ ORDER_PAID = "orders.paid"
 ORDER_SHIPPED = "orders.shipped"
 ORDER_CANCELED = "orders.canceled"
 ORDER_REFUNDED = "orders.refunded"
+ORDER_PROCESSED = "orders.processed"
+PROCESSING_REQUESTED = "orders.processing_requested"
 CAPTURE_REQUESTED = "orders.capture_requested"
 REVERSAL_REQUESTED = "orders.reversal_requested"
 REFUND_REQUESTED = "orders.refund_requested"
@@ -19,11 +21,14 @@ PAYMENT_RELEASED = "payments.released"
 PAYMENT_REVERSED = "payments.reversed"
 PAYMENT_REFUNDED = "payments.refunded"
 REFUND_FAILED = "payments.refund_failed"
+PAYOUT_REQUESTED = "payouts.requested"
+PAYOUT_CHANGED = "payouts.changed"
 
 WEEK = 7 * 24 * 3600.0
 
 ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
+PAYOUTS = Stream("PAYOUTS", ("payouts.>",), max_age=WEEK)
 
 PAYMENTS_CHARGE = Consumer(
     "payments-charge", "ORDERS", (ORDER_CREATED, CAPTURE_REQUESTED, REVERSAL_REQUESTED, REFUND_REQUESTED)
@@ -42,5 +47,11 @@ ORDERS_SETTLE = Consumer(
     ),
 )
 
-STREAMS = (ORDERS, PAYMENTS)
+STREAMS = (ORDERS, PAYMENTS, PAYOUTS)
 CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)
+"""Those of the services."""
+
+WORKERS_ORDERS = Consumer("workers-orders", "ORDERS", (ORDER_CREATED, PROCESSING_REQUESTED))
+WORKERS_PAYOUTS = Consumer("workers-payouts", "PAYOUTS", (PAYOUT_REQUESTED,))
+DISPATCHER_CONSUMERS = (WORKERS_ORDERS, WORKERS_PAYOUTS)
+"""Those of background work: what waits there waits in NATS as long as the workers have enough to do."""

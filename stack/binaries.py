@@ -48,6 +48,16 @@ def service(name: str) -> list[str]:
     return [sys.executable, "-m", f"services.{name}"]
 
 
+def provider() -> list[str]:
+    """The payout provider, which is simulated."""
+    return [sys.executable, "-m", "stack.provider"]
+
+
+def workers(*words: str) -> list[str]:
+    """One of the processes of background work."""
+    return [sys.executable, "-m", "workers", *words]
+
+
 def as_postgres_user() -> list[str]:
     """What to put before a PostgreSQL program, which refuses to run as root.
 

@@ -141,12 +141,12 @@ _CHANGES_OF_NOTHING = _none(
 _TRANSACTIONS = Scan(
     # What each hash is over is in services/payments/ledger.py.
     """
-    SELECT user_id, number, kind, order_id, currency, account_currency, balance, held, created_at, moved, total,
-           directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
+    SELECT user_id, number, kind, order_id, payout_id, currency, account_currency, balance, held, created_at, moved,
+           total, directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
            lag(created_at) OVER chain AS created_before, sum(own) OVER chain AS booked_balance,
            sum(reserved) OVER chain AS booked_held,
            hash, sha256(lag(hash, 1, '') OVER chain || convert_to(concat_ws('|', user_id, number, kind,
-               coalesce(order_id::text, ''), currency, moved, balance, held,
+               coalesce(order_id::text, payout_id::text, ''), currency, moved, balance, held,
                (extract(epoch FROM created_at) * 1000000)::bigint), 'UTF8')) AS computed_hash
     FROM (
         SELECT *, to_available + to_held AS own, to_held AS reserved,
@@ -178,8 +178,11 @@ _TRANSACTIONS = Scan(
             """(kind, directions) IN (
                    ('DEPOSIT', 'available+ funding-'), ('CHARGE', 'available- revenue+'), ('HOLD', 'available- held+'),
                    ('CAPTURE', 'held- revenue+'), ('CAPTURE', 'available+ held- revenue+'),
-                   ('RELEASE', 'available+ held-'), ('REFUND', 'available+ revenue-')
-               ) AND (kind = 'DEPOSIT') = (order_id IS NULL)""",
+                   ('RELEASE', 'available+ held-'), ('REFUND', 'available+ revenue-'),
+                   ('PAYOUT_HOLD', 'available- held+'), ('PAYOUT', 'held- payouts+'),
+                   ('PAYOUT_RELEASE', 'available+ held-')
+               ) AND (order_id IS NOT NULL) = (kind IN ('CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND'))
+               AND (payout_id IS NOT NULL) = (kind IN ('PAYOUT_HOLD', 'PAYOUT', 'PAYOUT_RELEASE'))""",
         ),
         Rule("transactions are numbered without a gap", "books balance", "number = number_before + 1"),
         Rule(
@@ -201,7 +204,8 @@ _ACCOUNTS = Scan(
     """
     SELECT user_id, accounts.currency, accounts.balance, accounts.held, accounts.number, accounts.hash,
            coalesce(last_number, 0) AS last_number, coalesce(last_hash, '') AS last_hash,
-           coalesce(booked, 0) AS booked, coalesce(booked_held, 0) AS booked_held, coalesce(on_hold, 0) AS on_hold
+           coalesce(booked, 0) AS booked, coalesce(booked_held, 0) AS booked_held,
+           coalesce(on_hold, 0) AS on_hold, coalesce(to_pay_out, 0) AS to_pay_out
     FROM accounts
     LEFT JOIN (
         SELECT DISTINCT ON (user_id) user_id, number AS last_number, hash AS last_hash FROM transactions
@@ -214,6 +218,10 @@ _ACCOUNTS = Scan(
     LEFT JOIN (
         SELECT user_id, sum(amount) AS on_hold FROM payments WHERE status = 'AUTHORIZED' GROUP BY user_id
     ) AS holds USING (user_id)
+    LEFT JOIN (
+        SELECT user_id, sum(amount) AS to_pay_out FROM payouts WHERE status IN ('PENDING', 'PROCESSING')
+        GROUP BY user_id
+    ) AS open_payouts USING (user_id)
     """,
     (
         Rule(
@@ -226,7 +234,7 @@ _ACCOUNTS = Scan(
             "books balance",
             "balance = booked AND held = booked_held",
         ),
-        Rule("what an account holds is held for payments", "books balance", "held = on_hold"),
+        Rule("what an account holds is held for payments and payouts", "books balance", "held = on_hold + to_pay_out"),
         Rule("0 <= held <= balance", "books balance", "0 <= held AND held <= balance"),
     ),
 )
@@ -311,6 +319,67 @@ _REFUNDS_OF_NOTHING = _none(
     "a refund belongs to a payment",
     "paid once",
 )
+_PAYOUTS = Scan(
+    """
+    SELECT user_id, id AS payout_id, status, amount, currency, failure_reason, asked_at, deleted_at, created_at,
+           updated_at, account_currency, coalesce(holds, 0) AS holds, coalesce(payments, 0) AS payments,
+           coalesce(releases, 0) AS releases, coalesce(held, 0) AS held, coalesce(still_held, 0) AS still_held,
+           coalesce(paid_out, 0) AS paid_out
+    FROM payouts
+    LEFT JOIN (
+        SELECT user_id, payout_id AS id, count(*) FILTER (WHERE kind = 'PAYOUT_HOLD') AS holds,
+               count(*) FILTER (WHERE kind = 'PAYOUT') AS payments,
+               count(*) FILTER (WHERE kind = 'PAYOUT_RELEASE') AS releases,
+               sum(to_held) FILTER (WHERE kind = 'PAYOUT_HOLD') AS held, sum(to_held) AS still_held,
+               sum(to_payouts) AS paid_out
+        FROM transactions WHERE payout_id IS NOT NULL GROUP BY user_id, payout_id
+    ) AS booked USING (user_id, id)
+    LEFT JOIN (SELECT user_id, currency AS account_currency FROM accounts) AS owners USING (user_id)
+    """,
+    (
+        Rule(
+            "a payout is held for once, and then paid once or released once, as its status says",
+            "paid once",
+            """holds = 1 AND held = amount AND payments = CASE status WHEN 'COMPLETED' THEN 1 ELSE 0 END
+               AND releases = CASE WHEN status IN ('FAILED', 'CANCELED') THEN 1 ELSE 0 END
+               AND still_held = CASE WHEN status IN ('PENDING', 'PROCESSING') THEN amount ELSE 0 END""",
+        ),
+        Rule(
+            "what was paid out are the COMPLETED payouts",
+            "paid once",
+            "paid_out = CASE status WHEN 'COMPLETED' THEN amount ELSE 0 END",
+        ),
+        Rule("a payout is in the currency of its account", "paid once", "currency = account_currency"),
+        Rule(
+            "a payout that FAILED says why, and only what was CANCELED is deleted",
+            "nothing lost",
+            "(status = 'FAILED') = (failure_reason <> '') AND (deleted_at IS NULL OR status = 'CANCELED')",
+        ),
+        Rule(
+            "a payout comes to its end",
+            "nothing lost",
+            """CASE status
+                   WHEN 'PENDING' THEN created_at >= stuck_before
+                   WHEN 'PROCESSING' THEN updated_at >= stuck_before
+                   ELSE true
+               END""",
+        ),
+        Rule(
+            "a payout that has not ended, and no other, will be asked for again",
+            "nothing lost",
+            "(status IN ('PENDING', 'PROCESSING')) = (asked_at IS NOT NULL)",
+        ),
+    ),
+)
+_PAID_OUT_FOR_NOTHING = _none(
+    """
+    SELECT user_id, number, kind, payout_id FROM transactions
+    WHERE payout_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM payouts WHERE payouts.user_id = transactions.user_id AND payouts.id = transactions.payout_id)
+    """,
+    "money that moved for a payout moved for one that is there",
+    "paid once",
+)
 
 SCANS: Mapping[str, tuple[Scan, ...]] = {
     "orders": (_ORDERS, _REFUNDS_OF_ORDERS, _CHANGES_OF_NOTHING, _outbox("Orders")),
@@ -320,6 +389,8 @@ SCANS: Mapping[str, tuple[Scan, ...]] = {
         _PAYMENTS,
         _MOVED_FOR_NOTHING,
         _REFUNDS_OF_NOTHING,
+        _PAYOUTS,
+        _PAID_OUT_FOR_NOTHING,
         _outbox("Payments"),
     ),
 }

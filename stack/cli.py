@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import cli_audit, cli_dlq, control, screen
+from stack import cli_audit, cli_dlq, cli_provider, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
 from stack.cli_options import HomeOption, JsonOption
@@ -40,6 +40,7 @@ key_commands = typer.Typer(help="The keys that sign access tokens.", no_args_is_
 app.add_typer(admin_commands, name="admin")
 app.add_typer(key_commands, name="keys")
 app.add_typer(cli_dlq.commands, name="dlq")
+app.add_typer(cli_provider.commands, name="provider")
 EmailArgument = Annotated[str, typer.Argument(help="Email of somebody who has registered.")]
 
 
@@ -73,7 +74,10 @@ def up(
         ),
     ] = f"{FREE_PORTS[0]}-{FREE_PORTS[-1]}",
     instances: Annotated[
-        list[str] | None, typer.Option(help="Processes of a service, such as `orders=2,payments=2`.", show_default="1")
+        list[str] | None,
+        typer.Option(
+            help="Processes of a service or kind of worker, such as `orders=2,worker-payouts=3`.", show_default="1"
+        ),
     ] = None,
     rate_limit_scale: Annotated[
         int | None, typer.Option(help="Multiply the edge's rate limits, for load tests.", show_default="1")
@@ -162,6 +166,15 @@ def status(
 
 
 @app.command()
+def worker(
+    kind: Annotated[str, typer.Argument(help="Whose tasks it runs: `orders` or `payouts`.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Runs one more worker on the running stack, in the foreground. Ctrl-C ends it when its tasks are done."""
+    control.become_worker(_running(_place(home)), kind)
+
+
+@app.command()
 def logs(
     process: Annotated[
         str | None, typer.Argument(help="Such as `orders`, `orders-2`, `envoy`, `supervisor`; all when left out.")
@@ -202,10 +215,12 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Registers a user, puts money on an account, and orders twice: one is paid, one is too dear. Then the paid one is
-    canceled, its money comes back, and the statement shows it.
+    canceled, and its money comes back. A part of that is paid out to a card; another card declines. The statement shows
+    all of it.
 
     Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
-    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, and the money is back.
+    0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, the first payout COMPLETED, the
+    second FAILED with a reason, and the account has what is left then.
     """
     from stack import demo as demo_module  # noqa: PLC0415 - httpx is slow to import
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 SERVICES = ("users", "orders", "payments")
+WORKERS = ("worker-orders", "worker-payouts")
+SCALED = (*SERVICES, *WORKERS)
+"""What there may be several instances of; of workers also none."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -18,22 +21,39 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "nats": 14222,
     "nats-monitor": 18222,
     "valkey": 16379,
+    "broker": 16380,
+    "provider": 18090,
     "users": 15051,
     "users-metrics": 19151,
     "orders": 15052,
     "orders-metrics": 19152,
     "payments": 15053,
     "payments-metrics": 19153,
+    "dispatcher-metrics": 19241,
+    "beat-metrics": 19242,
+    "worker-orders-metrics": 19243,
+    "worker-payouts-metrics": 19244,
 }
-# What `up --setting` may set: the fields of the services' Settings that a stack does not set by itself. They are
-# numbers; what range they may have, the service knows, which does not start with another.
+# What `up --setting` may set: the fields of the processes' Settings that a stack does not set by itself. They are
+# numbers; what range they may have, the process knows, which does not start with another.
 SETTINGS = (
     "users.access_token_seconds",
     "orders.cache_seconds",
     "orders.pending_seconds",
+    "orders.processing_seconds",
     "payments.hold_seconds",
     "payments.max_balance",
     "payments.max_deposit",
+    "payments.max_payout",
+    "worker.concurrency",
+    "worker.process_order_seconds",
+    "worker.provider_seconds",
+    "worker.task_seconds",
+    "worker.visibility_seconds",
+    "dispatcher.max_queued",
+    "beat.daily_hour",
+    "beat.daily_minute",
+    "beat.dead_letter_days",
 )
 # The nth instance of a service listens this much above the one before.
 INSTANCE_STEP = 10
@@ -51,7 +71,7 @@ class Config:
     """One stack's settings, complete: every process finds its ports here."""
 
     ports: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_PORTS))
-    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 1))
+    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCALED, 1))
     # Multiplies every bucket of the edge's rate limits.
     rate_limit_scale: int = 1
     # Worker threads of Envoy.
@@ -61,7 +81,7 @@ class Config:
     settings: dict[str, int] = field(default_factory=dict)
 
     def instance_names(self, service: str) -> list[str]:
-        """Names of a service's processes: `orders`, `orders-2`, …"""
+        """Names of the processes of a service or kind of worker: `orders`, `orders-2`, …"""
         return [instance_name(service, number) for number in range(1, self.instances[service] + 1)]
 
 
@@ -114,10 +134,11 @@ def choose(options: Options, previous: Config | None) -> Config:
     """
     base = previous or Config()
     for service, count in options.instances.items():
-        if service not in SERVICES:
-            raise ConfigError(f"no service {service!r}: there are {', '.join(SERVICES)}")
-        if not 1 <= count <= MAX_INSTANCES:
-            raise ConfigError(f"instances of {service}: 1 to {MAX_INSTANCES}, not {count}")
+        if service not in SCALED:
+            raise ConfigError(f"no service {service!r}: there are {', '.join(SCALED)}")
+        least = 0 if service in WORKERS else 1
+        if not least <= count <= MAX_INSTANCES:
+            raise ConfigError(f"instances of {service}: {least} to {MAX_INSTANCES}, not {count}")
     for name, value in (("rate limit scale", options.rate_limit_scale), ("edge concurrency", options.edge_concurrency)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}: at least 1, not {value}")
@@ -153,10 +174,10 @@ def port_is_free(port: int) -> bool:
 
 def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:
     defaults = dict(DEFAULT_PORTS)
-    for service in SERVICES:
+    for service in SCALED:
         for number in range(2, instances[service] + 1):
             shift = INSTANCE_STEP * (number - 1)
-            for suffix in ("", "-metrics"):
+            for suffix in ("-metrics",) if service in WORKERS else ("", "-metrics"):
                 name = instance_name(service, number) + suffix
                 defaults[name] = options.ports.get(service + suffix, defaults[service + suffix]) + shift
     for name, port in options.ports.items():

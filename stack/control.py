@@ -8,14 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from stack import proc
-from stack.config import Config, ConfigError, Options, choose, port_is_free
+from stack import binaries, proc
+from stack.config import WORKERS, Config, ConfigError, Options, choose, port_is_free
 from stack.home import Home, HomeError, Stack
 from stack.logs import tail
 from stack.probes import ask
-from stack.processes import migration, processes, service_command
+from stack.processes import environment, migration, processes, service_command, worker_env
 
 POLL_SECONDS = 0.03
 # Longer than any process takes to stop.
@@ -113,6 +113,15 @@ def migrate(stack: Stack, service: str) -> bool:
     """Runs the migrations of a service on the terminal; says whether they succeeded."""
     command, env = migration(stack, service)
     return subprocess.run(command, env=env, check=False).returncode == 0  # noqa: S603 - our own program
+
+
+def become_worker(stack: Stack, kind: str) -> NoReturn:
+    """Replaces this process by a worker of the stack, of a kind such as `orders`. Errors: HomeError."""
+    kinds = [name.removeprefix("worker-") for name in WORKERS]
+    if kind not in kinds:
+        raise HomeError(f"no kind of worker {kind!r}: there are {', '.join(kinds)}")
+    command = binaries.workers("work", kind)
+    os.execve(command[0], command, environment(worker_env(stack, 0)))  # noqa: S606 - our own program
 
 
 def set_admin(stack: Stack, email: str, *, admin: bool) -> None:

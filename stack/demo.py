@@ -1,4 +1,4 @@
-"""`gozon demo`: an order that is paid, one that is declined, and money that comes back, through the public edge."""
+"""`gozon demo`: orders paid and declined, money that comes back and money that leaves, through the public edge."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from typing import Any
 
 import httpx
 
+from stack.provider import DECLINED_CARD, DECLINED_REASON
+
 POLL_SECONDS = 0.02
 SETTLE_SECONDS = 30.0
 DEPOSIT = 150_000
 TEA = {"items": [{"name": "Tea", "quantity": 2, "price": 45_000}], "description": "Tea for two", "currency": "RUB"}
 TELESCOPE = {"amount": 9_900_000, "description": "A telescope, too dear", "currency": "RUB"}
+PAID_OUT = 50_000
+CARD = "4111111111111111"
 
 
 class DemoError(Exception):
@@ -43,6 +47,8 @@ class Result:
     error: str | None = None
     # The two orders as they were settled, each with `settled_ms`: from the request's sending until its end was seen.
     orders: list[dict[str, Any]] = field(default_factory=list)
+    # The two payouts, likewise.
+    payouts: list[dict[str, Any]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
 
@@ -52,8 +58,8 @@ Show = Callable[[Step], None] | None
 def run(url: str, show: Show) -> Result:
     """Walks through the demo at an edge, calling `show` after each step.
 
-    The result says whether the first order was PAID and the second CANCELED for INSUFFICIENT_FUNDS, and all the money
-    was there again after the first was canceled.
+    The result says whether the first order was PAID and the second CANCELED for INSUFFICIENT_FUNDS, the first payout
+    COMPLETED and the second FAILED with a reason, and the account has what it should.
     """
     result = Result()
     try:
@@ -63,9 +69,15 @@ def run(url: str, show: Show) -> Result:
         result.error = str(error)
         return result
     ends = [(order["status"], order["cancel_reason"]) for order in result.orders]
-    result.ok = ends == [("PAID", "CANCEL_REASON_UNSPECIFIED"), ("CANCELED", "INSUFFICIENT_FUNDS")]
+    ends += [(payout["status"], payout["failure_reason"]) for payout in result.payouts]
+    result.ok = ends == [
+        ("PAID", "CANCEL_REASON_UNSPECIFIED"),
+        ("CANCELED", "INSUFFICIENT_FUNDS"),
+        ("COMPLETED", ""),
+        ("FAILED", DECLINED_REASON),
+    ]
     if not result.ok:
-        result.error = f"the orders ended otherwise than they should: {ends}"
+        result.error = f"orders or payouts ended otherwise than they should: {ends}"
     return result
 
 
@@ -81,9 +93,11 @@ def _walk(visitor: _Visitor) -> None:
     visitor.order("Order a telescope for 99,000.00 RUB: more than there is", TELESCOPE)
     visitor.get("What is left", account)
     visitor.cancel("Cancel the tea", tea)
+    visitor.payout(f"Pay out {PAID_OUT / 100:,.2f} RUB to a card", CARD)
+    visitor.payout(f"The same to a card whose bank says no, ending in {DECLINED_CARD[-4:]}", DECLINED_CARD)
     statement = visitor.get("Everything that moved the money", f"{account}/entries")
-    if (left := statement["entries"][0]["balance"]) != str(DEPOSIT):
-        raise DemoError(f"the balance is {left}, although all that was paid came back")
+    if (left := statement["entries"][0]["balance"]) != str(DEPOSIT - PAID_OUT):
+        raise DemoError(f"the balance is {left}, although only {PAID_OUT} have left")
 
 
 class _Visitor:
@@ -128,20 +142,29 @@ class _Visitor:
         _, back = self._wait(path, lambda now: now["refunded_price"] == now["paid_price"], sent)
         self.get(f"Its money is back, {back:.0f} ms after the request", path)
 
+    def payout(self, title: str, card: str) -> None:
+        """Creates a payout to a card and waits until its provider has said yes or no."""
+        sent = time.perf_counter()
+        body = {"amount": PAID_OUT, "recipient": {"type": "CARD", "card": {"number": card}}}
+        path = f"/payouts/{self.post(title, '/payouts', body, idempotent=True)['id']}"
+        payout, settled = self._wait(path, lambda now: now["status"] not in ("PENDING", "PROCESSING"), sent)
+        self.get(f"Its end, {settled:.0f} ms after the request", path)
+        self._result.payouts.append(payout | {"settled_ms": settled})
+
     def _wait(self, path: str, so: Callable[[dict[str, Any]], bool], since: float) -> tuple[dict[str, Any], float]:
-        """Reads an order until it is so; returns it, and the milliseconds that passed since a moment."""
-        while not so(order := self._read(path)):
+        """Reads an order or payout until it is so; returns it, and the milliseconds that passed since a moment."""
+        while not so(now := self._read(path)):
             if time.perf_counter() - since > SETTLE_SECONDS:
-                raise DemoError(f"{path} is {order['status']} after {SETTLE_SECONDS:.0f} s")
+                raise DemoError(f"{path} is {now['status']} after {SETTLE_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
-        return order, round((time.perf_counter() - since) * 1000, 1)
+        return now, round((time.perf_counter() - since) * 1000, 1)
 
     def _read(self, path: str) -> dict[str, Any]:
         response = self._client.get(path, headers=self._authorization())
         if response.status_code != 200:
             raise DemoError(f"GET {path} answered {response.status_code}: {response.text}")
-        order: dict[str, Any] = response.json()
-        return order
+        resource: dict[str, Any] = response.json()
+        return resource
 
     def _authorization(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self._token}"} if self._token else {}

@@ -1,5 +1,6 @@
 """The folder a stack lives in: data, logs, secrets, what was chosen, and what is running."""
 
+import base64
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from stack.config import DEFAULT_PORTS, SERVICES, Config
+from stack.config import DEFAULT_PORTS, SCALED, SERVICES, Config
 from stack.proc import start_ticks
 
 ADMIN_EMAIL = "admin@gozon.local"
@@ -26,7 +27,7 @@ class HomeError(Exception):
 
 @dataclass(frozen=True)
 class Secrets:
-    """Passwords of one stack; 192 bits each, safe in URLs and in SQL literals."""
+    """Secrets of one stack. Passwords have 192 bits each, and are safe in URLs and in SQL literals."""
 
     postgres: str
     users: str
@@ -34,7 +35,13 @@ class Secrets:
     payments: str
     nats: str
     valkey: str
+    broker: str
+    worker: str
+    """What workers show Users."""
+    provider: str
     admin: str
+    payout_keys: str
+    """They seal who is paid by payouts (kit/sealing.py); without them no payout that waits can be paid."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,11 @@ class Home:
         return self.path / "envoy.yaml"
 
     @property
+    def provider_book(self) -> Path:
+        """What the payout provider has done, which is simulated."""
+        return self.path / "provider" / "book.sqlite"
+
+    @property
     def nats_config(self) -> Path:
         """NATS's settings, with its password."""
         return self.path / "nats.conf"
@@ -73,6 +85,16 @@ class Home:
         """Valkey's settings, with its password."""
         return self.path / "valkey.conf"
 
+    @property
+    def broker_config(self) -> Path:
+        """The settings of the workers' broker, with its password."""
+        return self.path / "broker.conf"
+
+    @property
+    def beat_file(self) -> Path:
+        """Where beat notes what it started when."""
+        return self.path / "beat" / "schedule"
+
     def log(self, process: str) -> Path:
         """Where a process writes."""
         return self.logs / f"{process}.log"
@@ -81,11 +103,12 @@ class Home:
         """Makes the folder, closed to other users. Does nothing when it exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        for folder in (self.logs, self.path / "nats", self.path / "valkey"):
+        servers = (self.path / name for name in ("nats", "valkey", "broker"))
+        for folder in (self.logs, *servers, self.provider_book.parent, self.beat_file.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def secrets(self) -> Secrets:
-        """Reads the passwords, creating those that are missing, and the first signing key.
+        """Reads the secrets, creating those that are missing, and the first signing key.
 
         All are missing the first time, that of a new service after an upgrade. Raises HomeError when data exists whose
         passwords are gone.
@@ -95,7 +118,7 @@ class Home:
         if not stored and self.postgres_data.exists():
             raise HomeError(f"{file} is gone but its databases are there: put it back, or {self.command('reset')}")
         names = Secrets.__dataclass_fields__
-        if missing := {name: secrets.token_urlsafe(24) for name in names if name not in stored}:
+        if missing := {name: _new_secret(name) for name in names if name not in stored}:
             stored |= missing
             write_private(file, json.dumps(stored, indent=2))
         if not self.signing_keys.exists():
@@ -116,7 +139,7 @@ class Home:
             return None
         # It may be older than a service.
         ports = {**DEFAULT_PORTS, **data["ports"]}
-        instances = dict.fromkeys(SERVICES, 1) | data["instances"]
+        instances = dict.fromkeys(SCALED, 1) | data["instances"]
         return Config(**data | {"ports": ports, "instances": instances})
 
     def save_config(self, config: Config) -> None:
@@ -203,6 +226,16 @@ class Stack:
         """Valkey with its password."""
         return f"redis://:{self.secrets.valkey}@127.0.0.1:{self.config.ports['valkey']}/0"
 
+    @property
+    def broker_url(self) -> str:
+        """The workers' broker with its password."""
+        return f"redis://:{self.secrets.broker}@127.0.0.1:{self.config.ports['broker']}/0"
+
+    @property
+    def provider_url(self) -> str:
+        """The payout provider, which is simulated."""
+        return f"http://127.0.0.1:{self.config.ports['provider']}"
+
     def database_url(self, service: str) -> str:
         """The database of a service, as its own role."""
         return self._postgres_url(service, asdict(self.secrets)[service], service)
@@ -229,9 +262,16 @@ class Stack:
         return {
             "nats": self.nats_url,
             "redis": self.redis_url,
+            "broker": self.broker_url,
             "postgres": self.superuser_url(),
             **{f"{service}_database": self.database_url(service) for service in SERVICES},
         }
+
+
+def _new_secret(name: str) -> str:
+    if name == "payout_keys":
+        return base64.b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_urlsafe(24)
 
 
 def write_private(path: Path, text: str) -> None:

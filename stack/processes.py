@@ -3,11 +3,12 @@
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from pathlib import Path
 
 from stack import binaries, probes
-from stack.config import SERVICES
+from stack.config import SERVICES, WORKERS
 from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
 
@@ -16,7 +17,9 @@ class Stage(IntEnum):
 
     SERVERS = 0
     SERVICES = 1
-    EDGE = 2
+    # Both at the same time, because they don't need each other.
+    WORKERS = 2
+    EDGE = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,16 @@ class Process:
 def processes(stack: Stack) -> list[Process]:
     """Everything one stack runs, in the order of starting."""
     services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
-    return [_postgres(stack), _nats(stack), _valkey(stack), *services, _web(stack), _envoy(stack)]
+    servers = [
+        _postgres(stack),
+        _nats(stack),
+        _valkey(stack, "valkey", stack.home.valkey_config, stack.secrets.valkey),
+        _valkey(stack, "broker", stack.home.broker_config, stack.secrets.broker),
+        _provider(stack),
+    ]
+    workers = [_worker(stack, kind, name) for kind in WORKERS for name in stack.config.instance_names(kind)]
+    background = [_background(stack, "dispatcher", "dispatch"), _background(stack, "beat", "beat"), *workers]
+    return [*servers, *services, *background, _web(stack), _envoy(stack)]
 
 
 def _postgres(stack: Stack) -> Process:
@@ -84,14 +96,26 @@ def _nats(stack: Stack) -> Process:
     )
 
 
-def _valkey(stack: Stack) -> Process:
-    port = stack.config.ports["valkey"]
+def _valkey(stack: Stack, name: str, config: Path, password: str) -> Process:
+    port = stack.config.ports[name]
     return Process(
-        name="valkey",
+        name=name,
         stage=Stage.SERVERS,
-        argv=[*binaries.dying_with_parent("KILL"), str(binaries.valkey_server()), str(stack.home.valkey_config)],
+        argv=[*binaries.dying_with_parent("KILL"), str(binaries.valkey_server()), str(config)],
         port=port,
-        probe=probes.valkey(port, stack.secrets.valkey),
+        probe=probes.valkey(port, password),
+    )
+
+
+def _provider(stack: Stack) -> Process:
+    port = stack.config.ports["provider"]
+    return Process(
+        name="provider",
+        stage=Stage.SERVERS,
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.provider(), str(port), str(stack.home.provider_book)],
+        port=port,
+        probe=probes.http(port, "/healthz"),
+        env={"GOZON_PROVIDER_SECRET": stack.secrets.provider},
     )
 
 
@@ -149,16 +173,15 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
     }
     if service == "users":
         env["GOZON_SIGNING_KEYS"] = str(stack.home.signing_keys)
+        env["GOZON_WORKER_SECRET"] = stack.secrets.worker
     else:
         env["GOZON_NATS_URL"] = stack.nats_url
-        env["GOZON_USERS_TARGET"] = _users_target(stack)
+        env["GOZON_USERS_TARGET"] = _target(stack, "users")
     if service == "orders":
         env["GOZON_REDIS_URL"] = stack.redis_url
-    for setting, value in stack.config.settings.items():
-        of, _, field = setting.partition(".")
-        if of == service:
-            env[f"GOZON_{field.upper()}"] = str(value)
-    return env
+    if service == "payments":
+        env["GOZON_PAYOUT_KEYS"] = stack.secrets.payout_keys
+    return env | _settings(stack, service)
 
 
 def migration(stack: Stack, service: str) -> tuple[list[str], dict[str, str]]:
@@ -176,10 +199,61 @@ def service_command(stack: Stack, service: str, *words: str) -> tuple[list[str],
     return [*binaries.service(service), *words], environment(env)
 
 
-def _users_target(stack: Stack) -> str:
-    """The gRPC target of Users, all its instances: any of them knows the keys."""
-    addresses = [f"127.0.0.1:{stack.config.ports[name]}" for name in stack.config.instance_names("users")]
+def _target(stack: Stack, service: str) -> str:
+    """The gRPC target of a service, all its instances: any of them will do."""
+    addresses = [f"127.0.0.1:{stack.config.ports[name]}" for name in stack.config.instance_names(service)]
     return addresses[0] if len(addresses) == 1 else f"ipv4:{','.join(addresses)}"
+
+
+def _settings(stack: Stack, whose: str) -> dict[str, str]:
+    """What was chosen with --setting for one kind of process."""
+    chosen = {name.partition("."): value for name, value in stack.config.settings.items()}
+    return {f"GOZON_{field.upper()}": str(value) for (of, _, field), value in chosen.items() if of == whose}
+
+
+def _worker(stack: Stack, kind: str, name: str) -> Process:
+    process = _background(stack, name, "work", kind.removeprefix("worker-"))
+    # Killing a task costs nothing but time: what it was about to do is done by another one.
+    return replace(process, env=worker_env(stack, stack.config.ports[f"{name}-metrics"]), stop_seconds=30)
+
+
+def _background(stack: Stack, name: str, *words: str) -> Process:
+    port = stack.config.ports[f"{name}-metrics"]
+    env = _background_env(stack, port) | _settings(stack, name)
+    if name == "dispatcher":
+        env["GOZON_NATS_URL"] = stack.nats_url
+    if name == "beat":
+        env["GOZON_BEAT_FILE"] = str(stack.home.beat_file)
+    return Process(
+        name=name,
+        stage=Stage.WORKERS,
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.workers(*words)],
+        port=port,
+        probe=probes.http(port, "/metrics"),
+        env=env,
+        metrics_port=port,
+    )
+
+
+def worker_env(stack: Stack, metrics_port: int) -> dict[str, str]:
+    """Settings of a worker; `metrics_port` may be 0 for none."""
+    return {
+        **_background_env(stack, metrics_port),
+        **{f"GOZON_{service.upper()}_TARGET": _target(stack, service) for service in SERVICES},
+        "GOZON_WORKER_SECRET": stack.secrets.worker,
+        "GOZON_PROVIDER_URL": stack.provider_url,
+        "GOZON_PROVIDER_SECRET": stack.secrets.provider,
+        **_settings(stack, "worker"),
+    }
+
+
+def _background_env(stack: Stack, metrics_port: int) -> dict[str, str]:
+    return {
+        "GOZON_BROKER_URL": stack.broker_url,
+        "GOZON_METRICS_PORT": str(metrics_port),
+        "GOZON_LOG_LEVEL": stack.config.log_level,
+        "GOZON_LOG_FORMAT": "console",
+    }
 
 
 def _envoy(stack: Stack) -> Process:

@@ -75,7 +75,7 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("Data, logs, secrets", str(home.path))
     out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
     commands = {
-        home.command("demo"): "orders paid, declined and canceled, as curl",
+        home.command("demo"): "orders and payouts, paid, declined and canceled, as curl",
         home.command("check"): "proves that no money is lost or doubled",
         home.command("status"): "what runs",
         home.command("logs", "-f"): "what it says",
@@ -119,18 +119,24 @@ def demo_step(step: Step) -> None:
 
 
 def demo_result(home: Home, result: Result) -> None:
-    """Shows how the orders of the demo ended."""
+    """Shows how the orders and payouts of the demo ended."""
     for order in result.orders:
-        colour = "green" if order["status"] == "PAID" else "yellow"
-        reason = "" if order["status"] == "PAID" else f" ({order['cancel_reason']})"
-        price = f"{int(order['total_price']) / 100:,.2f} {order['currency']}"
-        out.print(
-            f"order {order['id']} · {price} · [{colour}]{order['status']}[/]{reason}, {order['settled_ms']:.0f} ms "
-            "after it was sent",
-            soft_wrap=True,
-        )
+        _demo_end("order", order, order["total_price"], order["cancel_reason"] if order["status"] != "PAID" else "")
+    for payout in result.payouts:
+        _demo_end("payout", payout, payout["amount"], payout["failure_reason"])
     if not result.ok:
         failure(f"The demo failed: {result.error}. Does {home.command('status')} show everything ready?", [])
+
+
+def _demo_end(what: str, ended: dict[str, Any], amount: str, reason: str) -> None:
+    colour = "yellow" if reason else "green"
+    price = f"{int(amount) / 100:,.2f} {ended['currency']}"
+    why = f" ({escape(reason)})" if reason else ""
+    out.print(
+        f"{what} {ended['id']} · {price} · [{colour}]{ended['status']}[/]{why}, {ended['settled_ms']:.0f} ms after it "
+        "was sent",
+        soft_wrap=True,
+    )
 
 
 def check_report(report: Report) -> None:

@@ -70,9 +70,10 @@ async def create_databases(stack: Stack) -> None:
 
 
 def write_configs(stack: Stack) -> None:
-    """Writes the files of NATS and Valkey: they hold passwords, which a command line would show to everybody."""
+    """Writes the files of NATS and of both Valkeys: they hold passwords, which command lines show to everybody."""
     write_private(stack.home.nats_config, _nats(stack))
     write_private(stack.home.valkey_config, _valkey(stack))
+    write_private(stack.home.broker_config, _broker(stack))
 
 
 def _nats(stack: Stack) -> str:
@@ -96,4 +97,19 @@ save ""
 appendonly no
 maxmemory 256mb
 maxmemory-policy allkeys-lru
+"""
+
+
+def _broker(stack: Stack) -> str:
+    # Tasks: what does not fit is refused instead of forgotten, and what there is survives a restart, but for the last
+    # second; who knows what was not done asks again.
+    return f"""bind 127.0.0.1
+port {stack.config.ports["broker"]}
+requirepass {stack.secrets.broker}
+dir "{stack.home.path / "broker"}"
+save ""
+appendonly yes
+appendfsync everysec
+maxmemory 128mb
+maxmemory-policy noeviction
 """

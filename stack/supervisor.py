@@ -69,9 +69,10 @@ class Supervisor:
     async def _bring_up(self) -> None:
         servers.write_configs(self._stack)
         edge.write(self._stack)
-        await _together(self._start_postgres(), self._start("nats"), self._start("valkey"))
+        others = [name for name in self._names(Stage.SERVERS) if name != "postgres"]
+        await _together(self._start_postgres(), *(self._start(name) for name in others))
         await _together(*(self._start(name) for name in self._names(Stage.SERVICES)))
-        await _together(*(self._start(name) for name in self._names(Stage.EDGE)))
+        await _together(*(self._start(name) for name in (*self._names(Stage.WORKERS), *self._names(Stage.EDGE))))
 
     async def _start_postgres(self) -> None:
         if not self._stack.home.postgres_data.exists():

@@ -66,21 +66,23 @@ def _is_of_the_stack(nodeid: str) -> bool:
 def stack() -> Iterator[RunningStack]:
     """The whole system on free ports, in a folder of its own; or the one in GOZON_TEST_HOME, which is left running."""
     if given := os.environ.get("GOZON_TEST_HOME"):
-        yield _status(Path(given).absolute())
+        yield running(Path(given).absolute())
         return
     home = new_home()
     try:
-        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
+        # Nobody processes orders: what tests have just read must not change by itself.
+        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE), "--instances", "worker-orders=0"]
         up = gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)
         if up.returncode:
             pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
-        yield _status(home)
+        yield running(home)
     finally:
         gozon("down", "--home", str(home), timeout=UP_SECONDS)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _status(home: Path) -> RunningStack:
+def running(home: Path) -> RunningStack:
+    """Returns the stack that runs in a folder."""
     status = gozon("status", "--json", "--secrets", "--home", str(home), timeout=30)
     if status.returncode:
         pytest.exit(f"the stack in {home} is not ready:\n{status.stdout}{status.stderr}", returncode=1)

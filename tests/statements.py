@@ -14,6 +14,7 @@ from kit import housekeeping, idempotency, inbox, outbox
 from kit.db import Connection, Statement, sql
 from kit.ids import first_id_at, new_id
 from services.orders import repository as orders
+from services.payments import payouts_repository as payouts
 from services.payments import repository as payments
 from services.topology import PAYMENTS_CHARGE
 from tests.support import scanned_whole
@@ -40,6 +41,7 @@ async def walks_of_orders(connection: Connection, size: int) -> list[str]:
     values |= _times(size, paid_prices=10, paid=10)
     values |= {"after": ["PAID", "PAID"], "cause": "PAYMENT", "actor_id": None, "shipped_by": None, "asked_at": None}
     values |= {"created_at": now, "pending_since": now - timedelta(days=1), "description": ""}
+    values |= {"asked_before": now - timedelta(minutes=1)}
     values |= {"id": refunds[0], "amount": 10}
     special: dict[Statement, list[Values]] = {
         orders._CHANGE: [{"before": ["PENDING", "AUTHORIZED"]}],
@@ -63,21 +65,34 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
     values |= _times(size, statuses="CAPTURED", statuses_before="AUTHORIZED", reasons="", requested_by="ORDERS")
     values |= _times(size, amounts=10, captured=10, refunded_before=0, expire_at=None, kinds="CHARGE", hashes=b"")
     values |= _times(size, numbers=10, numbers_before=9, balances=10, held=10, moments=now)
+    values |= {"payout_ids": [None] * size, "id": new_id(), "payout_id": refunds[0], "amount": 10, "status": "PENDING"}
+    values |= {"recipient_type": "CARD", "recipient": b"", "recipient_masked": b"", "comment": "", "deleted": False}
+    values |= {"failure_reason": "", "provider_reference": "", "show_deleted": False}
     values |= _times(size, to_available=-10, to_held=0, to_funding=0, to_revenue=10, to_payouts=0)
     special: dict[Statement, list[Values]] = {
         payments._ENTRIES_OF: [{"before": 2**63 - 1, "limit": 101}],
+        # Of one user and of all, with each filter that has an index of its own.
+        payouts._PAGE: [
+            {"user_id": user_id, "status": status, "recipient_type": "", "limit": 101}
+            for user_id in (users[0], None)
+            for status in ("", "PENDING", "FAILED")
+        ],
         payments._EXPIRED_HOLDS: [{"now": now + timedelta(minutes=1)}],
         housekeeping._CLEAN_INBOX: [
             {"before": first_id_at(time.time() - housekeeping.INBOX_SECONDS), "age": housekeeping.INBOX_SECONDS}
         ],
     }
-    return await _walks(connection, (payments, idempotency, inbox, outbox, housekeeping), values, special)
+    return await _walks(connection, (payments, payouts, idempotency, inbox, outbox, housekeeping), values, special)
 
 
 async def _walks(
     connection: Connection, modules: Sequence[ModuleType], values: Values, special: dict[Statement, list[Values]]
 ) -> list[str]:
-    special = {housekeeping._CLEAN_KEYS: [{"age": housekeeping.KEY_SECONDS}], **special}
+    special = {
+        housekeeping._CLEAN_KEYS: [{"age": housekeeping.KEY_SECONDS}],
+        housekeeping._CLEAN_DEAD_LETTERS: [{"age": 90 * 24 * 3600.0}],
+        **special,
+    }
     walks = []
     for statement in _written_in(modules):
         for own in special.get(statement, [{}]):

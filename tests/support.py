@@ -30,6 +30,7 @@ from sqlalchemy import MetaData
 import services
 from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
+from gozon.payouts.v1.payouts_pb2_grpc import PayoutsServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
 from kit.bus import Bus
@@ -101,6 +102,7 @@ class RunningStack:
     superuser_url: str
     nats_url: str
     redis_url: str
+    provider_url: str
     metrics_urls: dict[str, str]
 
     @classmethod
@@ -117,7 +119,10 @@ class RunningStack:
             superuser_url=urls["postgres"],
             nats_url=urls["nats"],
             redis_url=urls["redis"],
-            metrics_urls={name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in names},
+            provider_url=f"http://127.0.0.1:{ports['provider']}",
+            metrics_urls={
+                name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in (*names, "dispatcher")
+            },
         )
 
     def url_of(self, service: str, database: str) -> str:
@@ -153,6 +158,7 @@ class Edge:
         self.users = UsersServiceStub(self.channel)
         self.orders = OrdersServiceStub(self.channel)
         self.payments = PaymentsServiceStub(self.channel)
+        self.payouts = PayoutsServiceStub(self.channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,6 +199,10 @@ class Edge:
     async def settled(self, user: User, order_id: str) -> dict[str, Any]:
         """Waits until an order is no longer PENDING and returns it."""
         return await self._order_when(lambda order: order["status"] != "PENDING", user, order_id)
+
+    async def processed(self, user: User, order_id: str) -> dict[str, Any]:
+        """Waits until a worker has processed an order and returns it."""
+        return await self._order_when(lambda order: bool(order.get("processed_at")), user, order_id)
 
     async def becomes(self, user: User, order_id: str, **wanted: str) -> dict[str, Any]:
         """Waits until an order has these values and returns it."""

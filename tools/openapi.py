@@ -32,7 +32,15 @@ ROOT = Path(__file__).resolve().parent.parent
 OVERLAY = ROOT / "edge" / "openapi_overlay.yaml"
 RESULT = ROOT / "edge" / "openapi.yaml"
 COLLECTION = "gozon.postman_collection.json"
-TRAITS = {"token", "limited", "created", "no_content", "idempotency_key", "request", "answer", "required", "patch"}
+DEFAULTS: Json = {
+    "token": True,
+    "limited": False,
+    "created": False,
+    "no_content": False,
+    "if_match": False,
+    "patch": {},
+}
+TRAITS = {*DEFAULTS, "idempotency_key", "request", "answer", "required"}
 FORM = "application/x-www-form-urlencoded"
 REF = "#/components/schemas/"
 TIMESTAMP = "google.protobuf.Timestamp"
@@ -163,8 +171,7 @@ class Document:
             raise OpenApiError(f"{OVERLAY.name}: {name}: unknown: {', '.join(unknown)}")
         if "answer" not in traits and not traits.get("no_content"):
             raise OpenApiError(f"{OVERLAY.name}: {name}: give an example of its answer")
-        defaults: Json = {"token": True, "limited": False, "created": False, "no_content": False, "patch": {}}
-        return defaults | {"idempotency_key": None, "required": []} | traits
+        return DEFAULTS | {"idempotency_key": None, "required": []} | traits
 
     def _parameters(self, generated: Json, method: MethodDescriptor, traits: Json, *, is_form: bool) -> list[Json]:
         parameters: list[Json] = []
@@ -190,7 +197,7 @@ class Document:
         names = []
         if traits["idempotency_key"]:
             names.append("IdempotencyKey" + traits["idempotency_key"].capitalize())
-        if "etag" in method.input_type.fields_by_name:
+        if "etag" in method.input_type.fields_by_name or traits["if_match"]:
             names.append("IfMatch")
         return parameters + [{"$ref": f"#/components/parameters/{name}"} for name in names]
 

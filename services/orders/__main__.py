@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gozon.orders.v1 import orders_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
@@ -22,7 +22,7 @@ from services.orders.service import OrderService
 from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
-from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS
+from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS, WORKERS_ORDERS
 
 
 class OrdersSettings(Settings):
@@ -38,6 +38,8 @@ class OrdersSettings(Settings):
     """How long an order stays in the cache."""
     pending_seconds: int = Field(default=86_400, ge=60)
     """How long an order may be PENDING until it expires."""
+    processing_seconds: int = Field(default=60, ge=1)
+    """How long an order waits for a worker that has nothing else to do, until it is given to it again."""
 
 
 async def serve(settings: OrdersSettings) -> None:
@@ -50,13 +52,18 @@ async def serve(settings: OrdersSettings) -> None:
     cached = CachedOrders(cache)
     service = OrderService(database, outbox, cached, Watchers(bus))
     settlement = Settlement(database, outbox, cached)
-    sweeper = Sweeper(database, outbox, settings.pending_seconds)
+
+    workers_are_idle = partial(bus.is_idle, WORKERS_ORDERS)
+    sweeper = Sweeper(database, outbox, settings.pending_seconds, settings.processing_seconds, workers_are_idle)
     housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
         settings.listen,
-        [rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES)],
+        [
+            rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES),
+            maintenance.service(housekeeping.clean_up),
+        ],
         verifier,
         ready=database.ping,
         background=[

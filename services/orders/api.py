@@ -13,6 +13,7 @@ from gozon.orders.v1.orders_pb2 import (
     ListOrdersRequest,
     ListOrdersResponse,
     ListUserOrdersRequest,
+    MarkOrderProcessedRequest,
     Order,
     RefundOrderRequest,
     UpdateOrderRequest,
@@ -33,6 +34,7 @@ RULES = {
     "CancelOrder": access.BY_ROW,
     "RefundOrder": access.ADMIN,
     "ListOrderHistory": access.BY_ROW,
+    "MarkOrderProcessed": access.WORKER,
     "WatchOrder": access.BY_ROW,
 }
 DEFAULT_PAGE_SIZE = 20
@@ -88,6 +90,9 @@ class OrdersApi:
     async def list_order_history(self, request: ListOrderHistoryRequest, call: Call) -> ListOrderHistoryResponse:
         changes = await self._service.list_history(canonical(request.order_id), call.caller)
         return ListOrderHistoryResponse(changes=changes)
+
+    async def mark_order_processed(self, request: MarkOrderProcessedRequest, call: Call) -> Order:
+        return await self._service.mark_order_processed(canonical(request.order_id))
 
     def watch_order(self, request: WatchOrderRequest, call: Call) -> AsyncGenerator[Order, None]:
         return self._service.watch_order(canonical(request.order_id), call.caller)

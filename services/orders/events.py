@@ -9,8 +9,10 @@ from gozon.orders.v1.events_pb2 import (
     OrderCanceled,
     OrderCreated,
     OrderPaid,
+    OrderProcessed,
     OrderRefunded,
     OrderShipped,
+    ProcessingRequested,
     RefundRequested,
     ReversalRequested,
 )
@@ -33,6 +35,7 @@ from services.topology import (
     ORDER_CANCELED,
     ORDER_CREATED,
     ORDER_PAID,
+    ORDER_PROCESSED,
     ORDER_REFUNDED,
     ORDER_SHIPPED,
     PAYMENT_AUTHORIZED,
@@ -41,12 +44,13 @@ from services.topology import (
     PAYMENT_RELEASED,
     PAYMENT_REVERSED,
     PAYMENT_SUCCEEDED,
+    PROCESSING_REQUESTED,
     REFUND_FAILED,
     REFUND_REQUESTED,
     REVERSAL_REQUESTED,
 )
 
-Fact = OrderAuthorized | OrderPaid | OrderShipped | OrderCanceled | OrderRefunded
+Fact = OrderAuthorized | OrderPaid | OrderShipped | OrderCanceled | OrderRefunded | OrderProcessed
 
 FACTS: dict[str, type[Fact]] = {
     ORDER_AUTHORIZED: OrderAuthorized,
@@ -54,6 +58,7 @@ FACTS: dict[str, type[Fact]] = {
     ORDER_SHIPPED: OrderShipped,
     ORDER_CANCELED: OrderCanceled,
     ORDER_REFUNDED: OrderRefunded,
+    ORDER_PROCESSED: OrderProcessed,
 }
 """Events that tell of a change of an order; each carries the order after it."""
 
@@ -121,6 +126,12 @@ def refund_requested(refund: Refund, traceparent: str) -> Event:
     return Event(new_id(), REFUND_REQUESTED, event.SerializeToString(), traceparent)
 
 
+def processing_requested(order: Order, traceparent: str) -> Event:
+    """Asks workers once more to process an order."""
+    event = ProcessingRequested(order_id=order.id, user_id=order.user_id)
+    return Event(new_id(), PROCESSING_REQUESTED, event.SerializeToString(), traceparent)
+
+
 QUESTIONS: dict[Order.Status, Callable[[Order, str], Event]] = {
     Order.PENDING: order_created,
     Order.AUTHORIZED: capture_requested,
@@ -137,6 +148,11 @@ def order_changed(order: Order, traceparent: str) -> Event:
 def order_refunded(order: Order, traceparent: str) -> Event:
     """Tells that money came back."""
     return _fact(ORDER_REFUNDED, order, traceparent)
+
+
+def order_processed(order: Order, traceparent: str) -> Event:
+    """Tells that a worker has processed an order."""
+    return _fact(ORDER_PROCESSED, order, traceparent)
 
 
 def _fact(subject: str, order: Order, traceparent: str) -> Event:

@@ -133,6 +133,21 @@ async def unanswered_refunds(tx: Transaction, now: datetime, limit: int) -> list
     return [Refund(str(row["id"]), str(row["order_id"]), str(row["user_id"]), row["amount"]) for row in rows]
 
 
+async def mark_processed(tx: Transaction, order_id: str, now: datetime) -> Order | None:
+    """Notes that an order was processed, and returns it; None when it was already, or when there is none."""
+    row = await tx.one_or_none(_MARK_PROCESSED, order_id=order_id, now=now)
+    return _order(row) if row else None
+
+
+async def unprocessed(tx: Transaction, now: datetime, asked_before: datetime, limit: int) -> list[Order]:
+    """Returns orders whose processing was last asked for before a moment, and notes that it is asked for again.
+
+    Each time the wait doubles, up to 10 minutes, so that tasks which are only slow are not multiplied.
+    """
+    rows = await tx.execute(_UNPROCESSED, now=now, asked_before=asked_before, limit=limit)
+    return [_order(row) for row in rows]
+
+
 async def by_id(connection: Connection, user_id: str | None, order_id: str) -> Order | None:
     """Returns an order, of this user if one is given."""
     row = await _find(connection, (_BY_ID, _BY_OWNER), user_id, order_id)
@@ -201,6 +216,8 @@ def _order(row: Row) -> Order:
     )
     order.created_at.FromDatetime(row["created_at"])
     order.updated_at.FromDatetime(row["updated_at"])
+    if row["processed_at"]:
+        order.processed_at.FromDatetime(row["processed_at"])
     return order
 
 
@@ -219,11 +236,12 @@ def _change(row: Row) -> OrderChange:
 
 _COLUMNS = """orders.id, orders.user_id, orders.status, orders.cancel_reason, orders.items::text AS items,
     orders.description, orders.total_price, orders.currency, orders.created_at, orders.updated_at, orders.asked_at,
-    orders.capture, orders.paid_price, orders.refunded_price, orders.version, orders.shipped_by"""
+    orders.capture, orders.paid_price, orders.refunded_price, orders.version, orders.shipped_by,
+    orders.processed_at"""
 _INSERT = sql("""
     INSERT INTO orders (user_id, id, status, cancel_reason, items, description, total_price, currency, capture,
-                        created_at, updated_at, asked_at)
-    SELECT user_id, id, 'PENDING', '', items::jsonb, description, total_price, currency, capture, at, at, at
+                        created_at, updated_at, asked_at, processing_asked_at)
+    SELECT user_id, id, 'PENDING', '', items::jsonb, description, total_price, currency, capture, at, at, at, at
     FROM unnest(:user_ids::uuid[], :ids::uuid[], :items::text[], :descriptions::text[], :total_prices::bigint[],
                 :currencies::text[], :captures::text[])
          AS new (user_id, id, items, description, total_price, currency, capture),
@@ -334,6 +352,30 @@ _UNANSWERED_REFUNDS = sql("""
     ) AS waiting
     WHERE refunds.user_id = waiting.user_id AND refunds.order_id = waiting.order_id AND refunds.id = waiting.id
     RETURNING refunds.id, refunds.order_id, refunds.user_id, refunds.amount
+""")
+_MARK_PROCESSED = sql(f"""
+    WITH changed AS (
+        UPDATE orders SET processed_at = :now::timestamptz, processing_asked_at = NULL, updated_at = :now::timestamptz,
+            version = orders.version + 1
+        WHERE id = :order_id::uuid AND processed_at IS NULL
+        RETURNING {_COLUMNS}
+    ), noted AS (
+        {_NOTE}
+        SELECT user_id, id, version, status, 'PROCESSING', cancel_reason, 0, '', NULL, updated_at FROM changed
+    )
+    SELECT * FROM changed
+""")
+_UNPROCESSED = sql(f"""
+    UPDATE orders SET processing_asked_at = :now::timestamptz
+    FROM (
+        SELECT user_id, id FROM orders
+        WHERE processing_asked_at < :asked_before::timestamptz
+              AND processing_asked_at
+                  < :now::timestamptz - least(processing_asked_at - created_at, interval '10 minutes')
+        ORDER BY processing_asked_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) AS waiting
+    WHERE orders.user_id = waiting.user_id AND orders.id = waiting.id
+    RETURNING {_COLUMNS}
 """)
 _ANYBODYS = f"SELECT {_COLUMNS} FROM orders WHERE id = :order_id::uuid"
 _OWN = f"SELECT {_COLUMNS} FROM orders WHERE user_id = :user_id::uuid AND id = :order_id::uuid"

@@ -1,6 +1,7 @@
 """What Orders does when nobody says anything: it asks again, and gives up what took too long."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -15,6 +16,7 @@ from services.orders.repository import Change
 
 SWEEP_SECONDS = 5.0
 SWEEP_LIMIT = 500
+PROCESSING_LIMIT = 200
 
 log = structlog.get_logger()
 
@@ -22,11 +24,24 @@ log = structlog.get_logger()
 class Sweeper:
     """Finds orders and refunds without an answer of Payments. Any number of instances may run at once."""
 
-    def __init__(self, database: Database, outbox: Outbox, pending_seconds: float) -> None:
-        """An order that is PENDING for longer than `pending_seconds` expires."""
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        pending_seconds: float,
+        processing_seconds: float,
+        workers_are_idle: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """An order that is PENDING for longer than `pending_seconds` expires.
+
+        Processing that is not done after `processing_seconds` is asked for again, but only if `workers_are_idle`: as
+        long as events wait for workers, that of the order may be one of them.
+        """
         self._database = database
         self._outbox = outbox
         self._pending = timedelta(seconds=pending_seconds)
+        self._processing = timedelta(seconds=processing_seconds)
+        self._workers_are_idle = workers_are_idle
 
     async def run(self) -> None:
         """Sweeps now and then, for ever.
@@ -37,6 +52,8 @@ class Sweeper:
             try:
                 while found := await self.sweep():
                     log.warning("asked_again", orders_and_refunds=found)
+                if await self._workers_are_idle() and (found := await self.sweep_unprocessed()):
+                    log.warning("processing_asked_again", orders=found)
             except Exception as error:
                 log.warning("sweep_failed", error=repr(error))
             await asyncio.sleep(SWEEP_SECONDS)
@@ -63,6 +80,18 @@ class Sweeper:
                 ],
             )
         return len(orders) + len(refunds)
+
+    @atomic
+    async def sweep_unprocessed(self) -> int:
+        """Asks workers again to process at most 200 orders, and returns how many these are.
+
+        The tasks are in the workers' broker, which may lose them.
+        """
+        now = datetime.now(UTC)
+        async with self._database.transaction() as tx:
+            orders = await repository.unprocessed(tx, now, now - self._processing, PROCESSING_LIMIT)
+            await self._outbox.add(tx, [events.processing_requested(order, "") for order in orders])
+        return len(orders)
 
     def _age(self, order: Order, now: datetime) -> timedelta:
         return now - order.created_at.ToDatetime(UTC)

@@ -30,6 +30,10 @@ orders = Table(
     Column("refunded_price", BigInteger, nullable=False, server_default="0"),
     # The etag: one more with each change that a client sees.
     Column("version", Integer, nullable=False, server_default="1"),
+    # When a worker processed it.
+    Column("processed_at", DateTime(timezone=True)),
+    # When processing was last asked for; NULL once it is done.
+    Column("processing_asked_at", DateTime(timezone=True)),
     # The admin who shipped it, or asked for that while the money was only held.
     Column("shipped_by", Uuid),
     CheckConstraint("total_price > 0", name="orders_total_price_positive"),
@@ -41,6 +45,8 @@ orders = Table(
     Index("orders_id", "id"),
     # For the sweeper, longest waiting first.
     Index("orders_unanswered", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
+    # Likewise.
+    Index("orders_unprocessed", "processing_asked_at", postgresql_where=text("processing_asked_at IS NOT NULL")),
 )
 
 # What happened to an order after its creation, written in the statement that changes it: a row for each version.

@@ -4,22 +4,27 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gozon.payments.v1 import payments_pb2
-from kit import process, rpc
+from gozon.payouts.v1 import payouts_pb2
+from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.db import Database
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
+from kit.sealing import Sealer
 from kit.settings import Settings
 from services.jwks import keys_of
+from services.payments import payouts_api
 from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
 from services.payments.domain import Limits
+from services.payments.payouts_api import PayoutsApi
+from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
-from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS
+from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS, WORKERS_PAYOUTS
 
 
 class PaymentsSettings(Settings):
@@ -35,6 +40,16 @@ class PaymentsSettings(Settings):
     """The most that deposits may bring an account to, in minor units."""
     hold_seconds: int = Field(default=7 * 24 * 3600, gt=0, le=366 * 24 * 3600)
     """How long money is held for an order before it is released."""
+    max_payout: int = Field(default=100_000_000, gt=0, le=1_000_000_000_000)
+    """The most that one payout may be, in minor units."""
+    payout_keys: str
+    """Seal who is paid: 32 bytes each as base64, separated by commas. The first one seals, all of them open."""
+
+    @field_validator("payout_keys")
+    @classmethod
+    def _are_keys(cls, keys: str) -> str:
+        Sealer(keys)
+        return keys
 
 
 async def serve(settings: PaymentsSettings) -> None:
@@ -43,20 +58,29 @@ async def serve(settings: PaymentsSettings) -> None:
     bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
     await bus.connect()
     outbox = Outbox(database, bus)
-    limits = Limits(settings.max_deposit, settings.max_balance, timedelta(seconds=settings.hold_seconds))
+    lifetime = timedelta(seconds=settings.hold_seconds)
+    limits = Limits(settings.max_deposit, settings.max_balance, lifetime, settings.max_payout)
     service = PaymentService(database, outbox, limits)
+    payouts = PayoutService(database, outbox, Sealer(settings.payout_keys), limits)
     housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
         settings.listen,
-        [rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES)],
+        [
+            rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES),
+            rpc.Service(
+                payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], PayoutsApi(payouts), payouts_api.RULES
+            ),
+            maintenance.service(housekeeping.clean_up),
+        ],
         verifier,
         ready=database.ping,
         background=[
             outbox.run,
             partial(consume, bus, service, database),
             service.release_expired_now_and_then,
+            partial(payouts.ask_again_now_and_then, partial(bus.is_idle, WORKERS_PAYOUTS)),
             housekeeping.run,
         ],
         drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],

@@ -49,6 +49,7 @@ from services.payments.domain import (
     ReversalRequest,
 )
 from services.payments.ledger import AVAILABLE, FUNDING, HELD, REVENUE, Account, Transaction
+from services.payments.payouts import MOVES, PayoutLimit
 
 Key = tuple[str, str]
 """The user's and the order's id."""
@@ -104,6 +105,21 @@ class Books:
             raise BalanceLimit(f"The balance may be {self._limits.max_balance:,} minor units at most.")
         self._book(account, ledger.DEPOSIT, None, {FUNDING: -amount, AVAILABLE: amount})
         return account
+
+    def hold_payout(self, user_id: str, payout_id: str, amount: int, currency: str) -> Account:
+        """Holds money for a payout. Errors: AccountNotFound, CurrencyMismatch, PayoutLimit, InsufficientFunds."""
+        account = self._account(user_id, currency)
+        if amount > self._limits.max_payout:
+            raise PayoutLimit(f"One payout may be {self._limits.max_payout:,} minor units at most.")
+        if account.available < amount:
+            raise InsufficientFunds
+        self._book(account, ledger.PAYOUT_HOLD, None, {AVAILABLE: -amount, HELD: amount}, payout_id)
+        return account
+
+    def end_payout(self, user_id: str, payout_id: str, amount: int, step: str) -> None:
+        """Moves what is held for a payout to where it ends: COMPLETE, FAIL or CANCEL."""
+        kind, to = MOVES[step]
+        self._book(self.accounts[user_id], kind, None, {HELD: -amount, to: amount}, payout_id)
 
     def changed(self, payment: Payment) -> bool:
         """Says whether a payment is another than before."""
@@ -228,8 +244,10 @@ class Books:
         moved = {REVENUE: -amount, AVAILABLE: amount}
         self._book(self.accounts[payment.user_id], ledger.REFUND, payment.order_id, moved)
 
-    def _book(self, account: Account, kind: str, order_id: str | None, entries: dict[str, int]) -> None:
-        self.transactions.append(ledger.book(account, kind, order_id, entries, self._now))
+    def _book(
+        self, account: Account, kind: str, order_id: str | None, entries: dict[str, int], payout_id: str | None = None
+    ) -> None:
+        self.transactions.append(ledger.book(account, kind, order_id, entries, self._now, payout_id))
 
     def _new(
         self,

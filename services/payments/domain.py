@@ -99,6 +99,7 @@ class Limits:
     max_balance: int = 1_000_000_000_000_000
     """Far enough below 2^63 that no sum overflows."""
     hold_lifetime: timedelta = timedelta(days=7)
+    max_payout: int = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)

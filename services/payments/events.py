@@ -14,6 +14,8 @@ from gozon.payments.v1.events_pb2 import (
     PaymentSucceeded,
     RefundFailed,
 )
+from gozon.payouts.v1.events_pb2 import PayoutChanged, PayoutRequested
+from gozon.payouts.v1.payouts_pb2 import Payout
 from kit.events import Event
 from kit.ids import new_id
 from services import topology
@@ -90,6 +92,16 @@ def payment_is(payment: Payment, at: Timestamp, traceparent: str) -> Event:
         released = PaymentReleased(order_id=order_id, user_id=user_id, reason=payment.reason, released_at=at)
         return _event(topology.PAYMENT_RELEASED, released, traceparent)
     return _reversed(payment, at, traceparent)
+
+
+def payout_requested(payout_id: str, user_id: str, traceparent: str) -> Event:
+    """Asks workers to pay a payout."""
+    return _event(topology.PAYOUT_REQUESTED, PayoutRequested(payout_id=payout_id, user_id=user_id), traceparent)
+
+
+def payout_changed(payout: Payout, traceparent: str) -> Event:
+    """Tells where a payout stands; its recipient is masked."""
+    return _event(topology.PAYOUT_CHANGED, PayoutChanged(payout=payout), traceparent)
 
 
 def _positive(amount: int) -> int:

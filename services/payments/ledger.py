@@ -23,6 +23,9 @@ HOLD = "HOLD"
 CAPTURE = "CAPTURE"
 RELEASE = "RELEASE"
 REFUND = "REFUND"
+PAYOUT_HOLD = "PAYOUT_HOLD"
+PAYOUT = "PAYOUT"
+PAYOUT_RELEASE = "PAYOUT_RELEASE"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -57,6 +60,7 @@ class Transaction(NamedTuple):
     number: int
     kind: str
     order_id: str | None
+    payout_id: str | None
     currency: str
     entries: tuple[tuple[str, int], ...]
     """Pairs of account and amount, sorted; the amounts sum to zero."""
@@ -67,8 +71,15 @@ class Transaction(NamedTuple):
     hash: bytes
 
 
-def book(account: Account, kind: str, order_id: str | None, entries: Mapping[str, int], at: datetime) -> Transaction:
-    """Books a transaction at the end of an account's chain, and moves its money.
+def book(
+    account: Account,
+    kind: str,
+    order_id: str | None,
+    entries: Mapping[str, int],
+    at: datetime,
+    payout_id: str | None = None,
+) -> Transaction:
+    """Books a transaction at the end of an account's chain, and moves its money: for an order, a payout or neither.
 
     Errors: ValueError when the entries are not in balance, or the account would hold or lack more than it has.
     """
@@ -83,12 +94,14 @@ def book(account: Account, kind: str, order_id: str | None, entries: Mapping[str
     account.number += 1
     # Another machine's clock may be ahead of ours; the balance at a past moment wants them in sequence.
     account.updated_at = max(at, account.updated_at)
-    account.hash = _hash(account, kind, order_id, moved)
+    # An id alone would not tell what it is of; the kind does.
+    account.hash = _hash(account, kind, order_id or payout_id or "", moved)
     return Transaction(
         account.user_id,
         account.number,
         kind,
         order_id,
+        payout_id,
         account.currency,
         moved,
         account.balance,
@@ -98,12 +111,12 @@ def book(account: Account, kind: str, order_id: str | None, entries: Mapping[str
     )
 
 
-def _hash(account: Account, kind: str, order_id: str | None, entries: tuple[tuple[str, int], ...]) -> bytes:
+def _hash(account: Account, kind: str, about: str, entries: tuple[tuple[str, int], ...]) -> bytes:
     # `gozon check` and the migration that began the chains compute the same in SQL.
     moved = ",".join(f"{name}:{amount}" for name, amount in entries)
     microseconds = (account.updated_at - _EPOCH) // _MICROSECOND
     text = (
-        f"{account.user_id}|{account.number}|{kind}|{order_id or ''}|{account.currency}|{moved}"
+        f"{account.user_id}|{account.number}|{kind}|{about}|{account.currency}|{moved}"
         f"|{account.balance}|{account.held}|{microseconds}"
     )
     return hashlib.sha256(account.hash + text.encode()).digest()

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -79,6 +80,46 @@ refunds = Table(
     CheckConstraint("status IN ('SUCCEEDED', 'FAILED')", name="refunds_status_known"),
 )
 
+# Money that leaves the system, and to whom: the recipient is sealed (kit/sealing.py) but for what everybody may see.
+payouts = Table(
+    "payouts",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("recipient_type", Text, nullable=False),
+    # Both are a Recipient of the contract, as protobuf.
+    Column("recipient", LargeBinary, nullable=False),
+    Column("recipient_masked", LargeBinary, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("failure_reason", Text, nullable=False),
+    Column("provider_reference", Text, nullable=False),
+    # The etag: one more with each change.
+    Column("version", Integer, nullable=False),
+    # When workers were last asked to pay it; NULL once it has ended.
+    Column("asked_at", DateTime(timezone=True)),
+    Column("deleted_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("amount > 0", name="payouts_amount_positive"),
+    CheckConstraint(
+        "status IN ('PENDING', 'PROCESSING', 'COMPLETED', 'FAILED', 'CANCELED')", name="payouts_status_known"
+    ),
+    CheckConstraint("recipient_type IN ('CARD', 'BANK_ACCOUNT', 'PHONE')", name="payouts_recipient_type_known"),
+    CheckConstraint("(status = 'FAILED') = (failure_reason <> '')", name="payouts_failed_with_reason"),
+    CheckConstraint("status = 'COMPLETED' OR provider_reference = ''", name="payouts_reference_once_completed"),
+    CheckConstraint("(status IN ('PENDING', 'PROCESSING')) = (asked_at IS NOT NULL)", name="payouts_asked_until_ended"),
+    CheckConstraint("status = 'CANCELED' OR deleted_at IS NULL", name="payouts_deleted_once_canceled"),
+    # For admins and workers, who do not know the owner; unique, for it is all that a provider knows a payout by.
+    Index("payouts_id", "id", unique=True),
+    # For admins who look for what has failed, or hangs.
+    Index("payouts_status", "status", "id"),
+    # For the sweeper, longest waiting first.
+    Index("payouts_unended", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
+)
+
 # The ledger: a chain of transactions for each account, numbered without a gap, each with the hash of the one before it
 # in its own. What comes to an account of the ledger, or below zero leaves it, has a column, so that a row is in balance
 # or refused; the view `entries` has a line for each. A trigger (migration 0003) refuses UPDATE, DELETE and TRUNCATE.
@@ -88,7 +129,9 @@ transactions = Table(
     Column("user_id", Uuid, primary_key=True),
     Column("number", BigInteger, primary_key=True),
     Column("kind", Text, nullable=False),
+    # What it was for, if for one of them.
     Column("order_id", Uuid),
+    Column("payout_id", Uuid),
     Column("currency", Text, nullable=False),
     Column("to_available", BigInteger, nullable=False),
     Column("to_held", BigInteger, nullable=False),
@@ -105,7 +148,13 @@ transactions = Table(
         "to_available <> 0 OR to_held <> 0 OR to_funding <> 0 OR to_revenue <> 0", name="transactions_move_something"
     ),
     CheckConstraint(
-        "kind IN ('DEPOSIT', 'CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND')", name="transactions_kind_known"
+        """CASE WHEN kind = 'DEPOSIT' THEN order_id IS NULL AND payout_id IS NULL
+                WHEN kind IN ('CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND')
+                    THEN order_id IS NOT NULL AND payout_id IS NULL
+                WHEN kind IN ('PAYOUT_HOLD', 'PAYOUT', 'PAYOUT_RELEASE')
+                    THEN order_id IS NULL AND payout_id IS NOT NULL
+                ELSE false END""",
+        name="transactions_kind_known",
     ),
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 
 from gozon.users.v1 import users_pb2
-from kit import process, rpc
+from kit import maintenance, process, rpc
 from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
@@ -27,6 +27,8 @@ class UsersSettings(Settings):
     """Whom `migrate` makes the first administrator when there is none; empty: nobody."""
     admin_password: SecretStr = SecretStr("")
     """The password of the first administrator."""
+    worker_secret: SecretStr = SecretStr("")
+    """By what background workers get their tokens; empty: they get none."""
 
 
 async def serve(settings: UsersSettings) -> None:
@@ -38,9 +40,14 @@ async def serve(settings: UsersSettings) -> None:
 
     database = Database(settings.database_url)
     service = UserService(database)
+    api = UsersApi(service, issuer, settings.worker_secret.get_secret_value())
     await rpc.serve(
         settings.listen,
-        [rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], UsersApi(service, issuer), RULES)],
+        [
+            rpc.Service(users_pb2.DESCRIPTOR.services_by_name["UsersService"], api, RULES),
+            # Users has no dead letters: it consumes no events.
+            maintenance.service(lambda _days: service.clean_up()),
+        ],
         TokenVerifier(own_keys),
         ready=database.ping,
         background=[service.clean_now_and_then],

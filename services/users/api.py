@@ -1,5 +1,6 @@
 """The RPCs of Users."""
 
+import hmac
 from urllib.parse import parse_qs
 
 from google.api.httpbody_pb2 import HttpBody
@@ -25,7 +26,14 @@ from kit.errors import Error, InvalidArgument, StaleEtag
 from kit.rpc import Call
 from kit.validation import validator_of
 from services.users import domain
-from services.users.domain import InvalidCredentials, InvalidRefreshToken, UnsupportedGrantType
+from services.users.domain import (
+    WORKER,
+    WORKER_ID,
+    InvalidClient,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    UnsupportedGrantType,
+)
 from services.users.service import UserService
 from services.users.tokens import TokenIssuer
 
@@ -39,9 +47,11 @@ RULES = {
     "ChangePassword": access.OWN,
 }
 MAX_FORM_BYTES = 4096
+TOKEN_FIELDS = ("grant_type", "username", "password", "refresh_token", "client_id", "client_secret")
 OAUTH_ERRORS: dict[type[Error], str] = {
     InvalidCredentials: "invalid_grant",
     InvalidRefreshToken: "invalid_grant",
+    InvalidClient: "invalid_client",
     UnsupportedGrantType: "unsupported_grant_type",
     InvalidArgument: "invalid_request",
 }
@@ -51,9 +61,11 @@ OAUTH_ERRORS: dict[type[Error], str] = {
 class UsersApi:
     """gozon.users.v1.UsersService."""
 
-    def __init__(self, service: UserService, issuer: TokenIssuer) -> None:
+    def __init__(self, service: UserService, issuer: TokenIssuer, worker_secret: str = "") -> None:
+        """`worker_secret` is what workers are known by; empty: there are none."""
         self._service = service
         self._issuer = issuer
+        self._worker_secret = worker_secret.encode()
 
     async def register(self, request: RegisterRequest, call: Call) -> User:
         user = await self._service.register(request.email, request.password, request.username)
@@ -69,7 +81,7 @@ class UsersApi:
 
     async def _token(self, request: TokenRequest) -> TokenResponse:
         if request.HasField("form"):
-            request = TokenRequest(**_form(request.form, "grant_type", "username", "password", "refresh_token"))
+            request = TokenRequest(**_form(request.form, *TOKEN_FIELDS))
             _validate_token(request, request.SerializeToString())
         match request.grant_type:
             case "password" if request.username and request.password:
@@ -80,8 +92,12 @@ class UsersApi:
                 signed_in = await self._service.refresh(request.refresh_token)
             case "refresh_token":
                 raise InvalidArgument("Send the refresh_token.")
+            case "client_credentials" if request.client_id and request.client_secret:
+                return self._worker_token(request)
+            case "client_credentials":
+                raise InvalidArgument("Send client_id and client_secret.")
             case "":
-                raise InvalidArgument('Send a grant_type: "password" or "refresh_token".')
+                raise InvalidArgument('Send a grant_type: "password", "refresh_token" or "client_credentials".')
             case _:
                 raise UnsupportedGrantType
         return TokenResponse(
@@ -89,6 +105,16 @@ class UsersApi:
             token_type="Bearer",  # noqa: S106 - the type, not a secret
             expires_in=self._issuer.lifetime,
             refresh_token=signed_in.refresh_token,
+        )
+
+    def _worker_token(self, request: TokenRequest) -> TokenResponse:
+        known = bool(self._worker_secret) and request.client_id == WORKER
+        if not hmac.compare_digest(request.client_secret.encode(), self._worker_secret) or not known:
+            raise InvalidClient
+        return TokenResponse(
+            access_token=self._issuer.issue(WORKER_ID, (WORKER,)),
+            token_type="Bearer",  # noqa: S106 - the type, not a secret
+            expires_in=self._issuer.lifetime,
         )
 
     async def revoke_token(self, request: RevokeTokenRequest, call: Call) -> RevokeTokenResponse:

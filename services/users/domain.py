@@ -7,6 +7,10 @@ from kit.errors import AlreadyExists, InvalidArgument, PermissionDenied, Resourc
 
 USER = "user"
 ADMIN = "admin"
+WORKER = "worker"
+"""What programs of ours are: the name of the client that asks for a token, and its role."""
+WORKER_ID = "00000000-0000-7000-8000-000000000001"
+"""Whom their tokens belong to: nobody who has registered."""
 SIGN_IN_LIFETIME = timedelta(days=30)
 """How long refresh tokens may follow one sign-in with a password."""
 FREE_ATTEMPTS = 10
@@ -39,6 +43,12 @@ class InvalidRefreshToken(Unauthenticated):
     reason = "INVALID_REFRESH_TOKEN"
 
 
+class InvalidClient(Unauthenticated):
+    """There is no such client, or its secret is wrong."""
+
+    reason = "INVALID_CLIENT"
+
+
 class WrongPassword(PermissionDenied):
     """The current password is wrong."""
 
@@ -52,7 +62,7 @@ class TooManyAttempts(ResourceExhausted):
 
 
 class UnsupportedGrantType(InvalidArgument):
-    """This grant_type is not supported; use "password" or "refresh_token"."""
+    """This grant_type is not supported; use "password", "refresh_token" or "client_credentials"."""
 
     reason = "UNSUPPORTED_GRANT_TYPE"
 

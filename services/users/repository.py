@@ -1,8 +1,9 @@
 """SQL of Users."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from kit.db import Connection, Row, Transaction, sql
+from kit.cleaning import delete_all
+from kit.db import Connection, Database, Row, Transaction, sql
 from services.users.domain import User
 
 
@@ -99,11 +100,12 @@ async def end_sign_ins(tx: Transaction, user_id: str) -> None:
     await tx.execute(_END_SIGN_INS, user_id=user_id)
 
 
-async def clean(connection: Connection, now: datetime, forgotten_before: datetime, limit: int) -> int:
-    """Deletes at most `limit` expired tokens and as many old attempts; returns how many."""
-    tokens = await connection.execute(_CLEAN_TOKENS, now=now, limit=limit)
-    attempts = await connection.execute(_CLEAN_ATTEMPTS, forgotten_before=forgotten_before, limit=limit)
-    return len(tokens) + len(attempts)
+async def clean(database: Database, now: datetime, forgotten_after: timedelta) -> dict[str, int]:
+    """Deletes sign-ins that have expired and attempts that are forgotten; returns how many rows, by table."""
+    return {
+        "refresh_tokens": await delete_all(database, "refresh_tokens", _CLEAN_TOKENS, before=now),
+        "attempts": await delete_all(database, "attempts", _CLEAN_ATTEMPTS, before=now - forgotten_after),
+    }
 
 
 def _user(row: Row | None) -> User | None:
@@ -181,15 +183,16 @@ _END_SIGN_IN = sql("""
         (SELECT sign_in_id FROM refresh_tokens WHERE token_hash = :token_hash::bytea)
 """)
 _END_SIGN_INS = sql("DELETE FROM refresh_tokens WHERE user_id = :user_id::uuid")
+# By ctid, for the reason that kit/housekeeping.py tells.
 _CLEAN_TOKENS = sql("""
-    DELETE FROM refresh_tokens WHERE token_hash IN (
-        SELECT token_hash FROM refresh_tokens WHERE expires_at < :now::timestamptz
-        LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING 1
+    DELETE FROM refresh_tokens WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM refresh_tokens WHERE expires_at < :before::timestamptz
+        ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )) RETURNING 1
 """)
 _CLEAN_ATTEMPTS = sql("""
-    DELETE FROM attempts WHERE email_hash IN (
-        SELECT email_hash FROM attempts WHERE last_at < :forgotten_before::timestamptz
-        LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING 1
+    DELETE FROM attempts WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM attempts WHERE last_at < :before::timestamptz
+        ORDER BY last_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )) RETURNING 1
 """)

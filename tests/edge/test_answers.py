@@ -92,6 +92,7 @@ FORM = {"grant_type": "password", "username": "a", "password": "b"}
         (grpc.StatusCode.UNAUTHENTICATED, "invalid_grant"),
         (grpc.StatusCode.INVALID_ARGUMENT, "unsupported_grant_type"),
         (grpc.StatusCode.INVALID_ARGUMENT, "invalid_request"),
+        (grpc.StatusCode.UNAUTHENTICATED, "invalid_client"),
     ],
 )
 async def test_errors_of_oauth_have_its_members_and_ours(
@@ -102,7 +103,7 @@ async def test_errors_of_oauth_have_its_members_and_ours(
     for _ in range(2):
         answer = await rest.post("/token", data=FORM)
 
-        assert answer.status_code == 400
+        assert answer.status_code == (401 if error == "invalid_client" else 400)
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["cache-control"] == "no-store"
         assert_nothing_hidden(answer.headers)

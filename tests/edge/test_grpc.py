@@ -14,7 +14,12 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from gozon.orders.v1 import orders_pb2
 from tests.support import Edge, User, reason_of, refused
 
-SERVICES = ("gozon.users.v1.UsersService", "gozon.orders.v1.OrdersService", "gozon.payments.v1.PaymentsService")
+SERVICES = (
+    "gozon.users.v1.UsersService",
+    "gozon.orders.v1.OrdersService",
+    "gozon.payments.v1.PaymentsService",
+    "gozon.payouts.v1.PayoutsService",
+)
 CREATE_ORDER = "/gozon.orders.v1.OrdersService/CreateOrder"
 
 

@@ -91,7 +91,7 @@ def test_operations_without_a_token_are_those_that_the_edge_and_the_services_let
 def test_it_promises_what_the_methods_do() -> None:
     """201, 204 and idempotency keys are asked for in the api classes."""
     calls: dict[str, set[str]] = {}
-    for file in sorted((openapi.ROOT / "services").glob("*/api.py")):
+    for file in sorted((openapi.ROOT / "services").glob("*/*api.py")):
         functions = [
             node
             for node in ast.walk(ast.parse(file.read_text()))
@@ -188,7 +188,9 @@ async def test_the_postman_collection_works_from_top_to_bottom_as_the_document_s
             request["method"], request["url"]["raw"], headers=headers, content=body.get("raw"), data=form or None
         ) as answer:
             text = await anext(answer.aiter_text()) if name == "WatchOrder" else (await answer.aread()).decode()
-        assert answer.is_success, (name, answer.status_code, text)
+        # Workers may have begun the payout by now.
+        begun = name.endswith(("UpdatePayout", "DeletePayout")) and "TRANSITION_NOT_ALLOWED" in text
+        assert answer.is_success or begun, (name, answer.status_code, text)
         _assert_described(described[name], answer, text)
         for variable, member in postman.REMEMBERED.get(name, ()):
             variables[variable] = json.loads(text).get(member, "")

@@ -11,7 +11,7 @@ from tests.support import gozon, new_home
 Mortal = Callable[..., Stack]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mortal() -> Iterator[Mortal]:
     """Starts a stack with further arguments of `gozon up`."""
     homes = []

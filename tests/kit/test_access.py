@@ -6,20 +6,24 @@ from google.protobuf.descriptor import ServiceDescriptor
 from gozon.orders.v1 import orders_pb2
 from gozon.payments.v1 import payments_pb2
 from gozon.payments.v1.payments_pb2 import GetAccountRequest
+from gozon.payouts.v1 import payouts_pb2
+from gozon.payouts.v1.payouts_pb2 import ListPayoutsRequest
 from gozon.users.v1 import users_pb2
 from kit import access
 from kit.access import Rule
 from kit.auth import Identity
-from kit.errors import NotFound, PermissionDenied, UserNotFound
+from kit.errors import NotFound, PermissionDenied, UserNotFound, WorkerOnly
 from kit.ids import new_id
 from services.orders import api as orders
 from services.payments import api as payments
+from services.payments import payouts_api as payouts
 from services.users import api as users
 
 TABLES: list[tuple[ServiceDescriptor, dict[str, Rule]]] = [
     (users_pb2.DESCRIPTOR.services_by_name["UsersService"], users.RULES),
     (orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], orders.RULES),
     (payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], payments.RULES),
+    (payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], payouts.RULES),
 ]
 ANN, BEN = new_id(), new_id()
 
@@ -64,3 +68,21 @@ def test_what_is_for_admins_is_refused_to_others() -> None:
     access.ADMIN.check(identity(ANN, "admin"), GetAccountRequest())
     with pytest.raises(PermissionDenied):
         access.ADMIN.check(identity(ANN), GetAccountRequest())
+
+
+def test_what_is_for_workers_is_refused_to_admins_and_the_other_way_round() -> None:
+    access.WORKER.check(identity(ANN, "worker"), GetAccountRequest())
+    for role in ("user", "admin"):
+        with pytest.raises(WorkerOnly):
+            access.WORKER.check(identity(ANN, role), GetAccountRequest())
+    with pytest.raises(PermissionDenied) as caught:
+        access.ADMIN.check(identity(ANN, "worker"), GetAccountRequest())
+    assert caught.value.reason == "ADMIN_ONLY"
+    assert not identity(ANN, "worker").may_act_for(BEN)
+
+
+def test_who_names_nobody_means_himself() -> None:
+    rule = access.owner("user_id", UserNotFound)
+    rule.check(identity(ANN), ListPayoutsRequest())
+    with pytest.raises(UserNotFound):
+        rule.check(identity(ANN), ListPayoutsRequest(user_id=BEN))

@@ -59,6 +59,22 @@ async def keys(database: Database, number: int, *, hours: float) -> None:
     )
 
 
+async def dead(database: Database, number: int, *, days: float) -> None:
+    """Buries events as if so many days ago."""
+    await run(
+        database,
+        """INSERT INTO dead_letters SELECT 'maker', :prefix::text || n, 's', '', '', '', 7, 7, died, died
+           FROM generate_series(1, :number) AS n, LATERAL (SELECT now() - make_interval(secs => :ago) AS died)""",
+        prefix=f"{days}-",
+        number=number,
+        ago=days * DAY,
+    )
+
+
+def housekeeping_of(database: Database) -> Housekeeping:
+    return Housekeeping(database, disconnected_bus(), [CONSUMER], has_inbox=True)
+
+
 @asynccontextmanager
 async def kept(database: Database, bus: Bus | None = None, *, has_inbox: bool = True) -> AsyncIterator[None]:
     """Keeps house meanwhile."""
@@ -75,8 +91,8 @@ async def kept(database: Database, bus: Bus | None = None, *, has_inbox: bool = 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses."""
-    for pause in ("CLEAN_SECONDS", "BATCH_PAUSE_SECONDS", "MEASURE_SECONDS"):
-        monkeypatch.setattr(f"kit.housekeeping.{pause}", 0.01)
+    for pause in ("housekeeping.CLEAN_SECONDS", "cleaning.BATCH_PAUSE_SECONDS", "housekeeping.MEASURE_SECONDS"):
+        monkeypatch.setattr(f"kit.{pause}", 0.01)
 
 
 async def becomes(database: Database, **rows: int) -> None:
@@ -109,6 +125,49 @@ async def test_a_service_without_an_inbox_cleans_its_keys(orders_db: Database) -
     await keys(orders_db, 2, hours=26)
     async with kept(orders_db, has_inbox=False):
         await becomes(orders_db, idempotency_keys=0)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_asks_for_it_has_old_dead_letters_deleted_too_and_is_told_how_much_it_was(
+    payments_db: Database,
+) -> None:
+    await handled(payments_db, 3, made=9, handled=9)
+    await handled(payments_db, 1, made=1, handled=1)
+    await keys(payments_db, 4, hours=26)
+    await dead(payments_db, 2500, days=30.1)
+    await dead(payments_db, 2, days=29.9)
+    # By two at once, as two schedulers ask: each row is counted once.
+    both = await asyncio.gather(*(housekeeping_of(payments_db).clean_up(30) for _ in range(2)))
+    assert {table: sum(of[table] for of in both) for table in both[0]} == {
+        "inbox": 3,
+        "idempotency_keys": 4,
+        "dead_letters": 2500,
+    }
+    assert [await count(payments_db, table) for table in ("inbox", "idempotency_keys", "dead_letters")] == [1, 0, 2]
+    assert set((await housekeeping_of(payments_db).clean_up(30)).values()) == {0}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_asks_and_leaves_stops_it_between_two_batches(
+    payments_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the time of a call is over: what was deleted is, and no connection is left in the middle of anything."""
+    monkeypatch.setattr("kit.cleaning.BATCH", 1)
+    await dead(payments_db, 500, days=31)
+    asking = asyncio.create_task(housekeeping_of(payments_db).clean_up(30))
+
+    async def has_begun() -> bool:
+        return await count(payments_db, "dead_letters") < 500
+
+    await eventually(has_begun)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    left = await count(payments_db, "dead_letters")
+    assert 0 < left < 500
+    # The batch that was under way has ended too.
+    monkeypatch.setattr("kit.cleaning.BATCH", 1000)
+    assert (await housekeeping_of(payments_db).clean_up(30))["dead_letters"] in (left, left - 1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -183,6 +242,7 @@ async def test_no_statement_walks_through_a_table(payments_db: Database) -> None
     statements: dict[Any, dict[str, Any]] = {
         housekeeping._CLEAN_INBOX: {"consumer": "maker", "before": before, "age": 8.0 * DAY, "limit": 1000},
         housekeeping._CLEAN_KEYS: {"age": housekeeping.KEY_SECONDS, "limit": 1000},
+        housekeeping._CLEAN_DEAD_LETTERS: {"age": 90.0 * DAY, "limit": 1000},
         housekeeping._OUTBOX_AGE: {},
         housekeeping._DEAD_LETTERS: {"limit": housekeeping.COUNTED},
         outbox._LEFT_BEHIND: {"age": 5.0, "limit": 500},
@@ -193,10 +253,11 @@ async def test_no_statement_walks_through_a_table(payments_db: Database) -> None
     # The same when all of it is old.
     await run(payments_db, "UPDATE idempotency_keys SET created_at = now() - interval '2 days'")
     await run(payments_db, "UPDATE inbox SET handled_at = now() - interval '20 days'")
-    for table in ("inbox", "idempotency_keys"):
+    await run(payments_db, "UPDATE dead_letters SET died_at = now() - interval '100 days'")
+    for table in ("inbox", "idempotency_keys", "dead_letters"):
         await run(payments_db, f"VACUUM ANALYZE {table}")
     async with payments_db.autocommit() as connection:
-        for statement in (housekeeping._CLEAN_INBOX, housekeeping._CLEAN_KEYS):
+        for statement in (housekeeping._CLEAN_INBOX, housekeeping._CLEAN_KEYS, housekeeping._CLEAN_DEAD_LETTERS):
             parameters = statements[statement] | ({"before": new_id()} if "before" in statements[statement] else {})
             assert await scanned_whole(connection, statement, **parameters) == set(), statement.text
 
@@ -242,8 +303,11 @@ async def test_metrics_tell_what_waits(payments_db: Database, nats_server: NatsS
         await begun.wait()
         # Delivered and not acknowledged: it is still to be done.
         assert await bus.lag(CONSUMER) == 1
+        assert not await bus.is_idle(CONSUMER)
         go_on.set()
         await eventually(lambda: shows(bus_consumer_lag=0))
+        assert await bus.is_idle(CONSUMER)
+        assert not await bus.is_idle(Consumer("nobody", "S", ("S.>",)))
         nats_server.kill()
         await eventually(lambda: shows(bus_consumer_lag=math.nan, dead_letters=1))
         await nats_server.start()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
@@ -78,6 +79,8 @@ def _condition(index: Any) -> str:
     return str(index.get("dialect_options", {}).get("postgresql_where", "")).strip("()")
 
 
+# SQLAlchemy stumbles over a CHECK that is NOT VALID, as one of the ledger is.
+@pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'")
 async def test_the_tables_in_code_are_those_that_the_migrations_make(service: str, url: str) -> None:
     migrate(url, service)
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
@@ -98,6 +101,7 @@ async def test_instances_that_start_at_once_migrate_once(service: str, url: str,
         **({"GOZON_SIGNING_KEYS": str(stack.home / "keys")} if service == "users" else {}),
         **({"GOZON_NATS_URL": stack.nats_url, "GOZON_USERS_TARGET": "127.0.0.1:1"} if service != "users" else {}),
         **({"GOZON_REDIS_URL": stack.redis_url} if service == "orders" else {}),
+        **({"GOZON_PAYOUT_KEYS": b64encode(bytes(32)).decode()} if service == "payments" else {}),
     }
     instances = [
         await asyncio.create_subprocess_exec(

@@ -177,6 +177,7 @@ async def test_every_service_is_healthy_and_its_reflection_lists_them_all(servic
         "gozon.users.v1.UsersService",
         "gozon.orders.v1.OrdersService",
         "gozon.payments.v1.PaymentsService",
+        "gozon.payouts.v1.PayoutsService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

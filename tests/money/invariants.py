@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gozon.payouts.v1.payouts_pb2 import Payout
 from kit.db import Database, Row, sql
 from tests.money.world import Users, World
 
@@ -26,9 +27,13 @@ ALWAYS_IN_PAYMENTS = {
             accounts.balance = booked.balance AND accounts.held = booked.held AND booked.held >= 0
             AND booked.balance >= booked.held AND accounts.number = last.number AND last.transactions = last.number)
     """,
-    "what is held is held for payments": """
+    "what is held is held for payments and payouts": """
         SELECT accounts.user_id, accounts.held, sum(amount) FROM accounts
-        LEFT JOIN payments ON payments.user_id = accounts.user_id AND payments.status = 'AUTHORIZED'
+        LEFT JOIN (
+            SELECT user_id, amount FROM payments WHERE status = 'AUTHORIZED'
+            UNION ALL
+            SELECT user_id, amount FROM payouts WHERE status IN ('PENDING', 'PROCESSING')
+        ) AS holds ON holds.user_id = accounts.user_id
         WHERE accounts.user_id = ANY(:user_ids::uuid[])
         GROUP BY 1, 2 HAVING accounts.held <> coalesce(sum(amount), 0)
     """,
@@ -71,6 +76,7 @@ DEPOSITED = sql("""
     SELECT user_id, sum(-amount) AS amount FROM entries WHERE user_id = ANY(:user_ids::uuid[]) AND account = 'funding'
     GROUP BY 1
 """)
+PAYOUTS = sql("SELECT id, user_id, status, amount FROM payouts WHERE user_id = ANY(:user_ids::uuid[])")
 BALANCES = sql("SELECT user_id, balance FROM accounts WHERE user_id = ANY(:user_ids::uuid[])")
 
 
@@ -121,11 +127,17 @@ async def hold_at_rest(world: World, users: Users) -> None:
 
 
 async def _money_is_conserved(world: World, users: Users, payments: dict[Any, Row]) -> None:
+    payouts = await _by_id(world.payments_db, users, "id", PAYOUTS)
+    for payout_id, payout in payouts.items():
+        # Nothing was paid by the provider that ended in another way here.
+        said = world.provider.get(str(payout_id), Payout.CANCELED)
+        assert payout["status"] == Payout.Status.Name(said), payout
     async with world.payments_db.autocommit() as connection:
         deposited = {r["user_id"]: r["amount"] for r in await connection.execute(DEPOSITED, user_ids=users.ids)}
         balances = {r["user_id"]: r["balance"] for r in await connection.execute(BALANCES, user_ids=users.ids)}
     for user_id, balance in balances.items():
         spent = sum(p["captured"] - p["refunded"] for p in payments.values() if p["user_id"] == user_id)
+        spent += sum(p["amount"] for p in payouts.values() if (p["user_id"], p["status"]) == (user_id, "COMPLETED"))
         assert balance == deposited.get(user_id, 0) - spent
         # Each key was used until it succeeded, so each is there, once.
         wanted = sum(amount for (owner, _), amount in users.deposits.items() if owner == str(user_id))

@@ -42,12 +42,14 @@ DETAILS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "hold": (SOME, AMOUNTS),
     "capture": (SOME, st.integers(0, 30)),
     "release": (SOME,),
+    "payout": (st.integers(0, 2), st.integers(0, 3), AMOUNTS),
+    "delete_payout": (SOME,),
     "holds_expire": (),
     "orders_expire": (),
     "sweep": (),
 }
 # As often as it takes for the rare things to meet.
-WEIGHTS = {"order": 3, "deliver": 3, "refund": 3, "capture": 2}
+WEIGHTS = {"order": 3, "deliver": 3, "refund": 3, "capture": 2, "payout": 2}
 OPERATIONS: st.SearchStrategy[Operation] = st.sampled_from(
     [what for what in DETAILS for _ in range(WEIGHTS.get(what, 1))]
 ).flatmap(lambda what: st.tuples(st.just(what), *DETAILS[what]))
@@ -127,6 +129,8 @@ class Machine(RuleBasedStateMachine):
         match operation:
             case ("deposit", who, key, amount):
                 await world.deposit(users, who, key, amount, instance)
+            case (("payout" | "delete_payout") as what, *details):
+                await getattr(world, what)(users, *details, instance)
             case ("order", who, amount, manual):
                 await world.order(users, who, amount, manual=manual, instance=instance)
             case ("deliver", list(picks)):

@@ -9,6 +9,8 @@ import pytest
 
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, RefundOrderRequest
 from gozon.payments.v1.payments_pb2 import CreateHoldRequest, DepositRequest
+from gozon.payouts.v1.events_pb2 import PayoutRequested
+from gozon.payouts.v1.payouts_pb2 import Card, CreatePayoutRequest, Payout, Recipient
 from kit.auth import Identity
 from kit.bus import Bus
 from kit.cache import Cache
@@ -17,6 +19,7 @@ from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
 from kit.outbox import Outbox
+from kit.sealing import Sealer
 from services.orders import service as orders_service
 from services.orders.cached import CachedOrders
 from services.orders.domain import CANCELED, SHIPPED
@@ -25,11 +28,15 @@ from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
 from services.payments.domain import RELEASED, CaptureRequest, HoldRequest, ReleaseRequest
+from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
+from services.topology import PAYOUT_REQUESTED
 from stack.check_rules import SCANS
 from tests.support import RunningStack, fresh_database
 
 INSTANCES = 2
+SEALER = Sealer("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+RECIPIENT = Recipient(type=Recipient.CARD, card=Card(number="4242424242424242"))
 ADMIN = Identity(new_id(), frozenset({"admin"}), float("inf"))
 
 TAKE_OUTBOX = sql("DELETE FROM outbox RETURNING id, subject, payload, traceparent")
@@ -39,6 +46,10 @@ LONG_AGO = sql("""
 """)
 REFUNDS_LONG_AGO = sql("""
     UPDATE refunds SET asked_at = asked_at - interval '1 hour', created_at = created_at - interval '1 hour'
+    WHERE user_id = ANY(:user_ids::uuid[]) AND asked_at IS NOT NULL
+""")
+PAYOUTS_LONG_AGO = sql("""
+    UPDATE payouts SET asked_at = asked_at - interval '1 hour', updated_at = updated_at - interval '1 hour'
     WHERE user_id = ANY(:user_ids::uuid[]) AND asked_at IS NOT NULL
 """)
 ORDERS_EXPIRE = sql("""
@@ -60,11 +71,17 @@ class Users:
     """An order that only admins speak of."""
     orders: list[tuple[str, str]] = field(default_factory=list)
     """Pairs of owner and order."""
+    payouts: list[tuple[str, str]] = field(default_factory=list)
+    """Pairs of owner and payout."""
     pool: list[Event] = field(default_factory=list)
     """All that was ever published."""
     delivered: set[str] = field(default_factory=set)
     deposits: dict[tuple[str, str], int] = field(default_factory=dict)
     """What was asked for, by user and idempotency key."""
+
+
+async def _nobody_works() -> bool:
+    return False
 
 
 class World:
@@ -80,8 +97,11 @@ class World:
             OrderService(orders_db, Outbox(orders_db, bus), cached, Watchers(bus)) for _ in range(INSTANCES)
         ]
         self.settlements = [Settlement(orders_db, Outbox(orders_db, bus), cached) for _ in range(INSTANCES)]
-        self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0)
+        self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0, 3600.0, _nobody_works)
         self.payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
+        self.payouts = [PayoutService(payments_db, Outbox(payments_db, bus), SEALER) for _ in range(INSTANCES)]
+        self.provider: dict[str, Payout.Status] = {}
+        """What the payout provider said, and will say again."""
         self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]
 
     async def close(self) -> None:
@@ -114,6 +134,9 @@ class World:
             await self.payments[instance].answer_orders(asks)
         if answers:
             await self.settlements[instance].settle(answers)
+        for event in events:
+            if event.subject == PAYOUT_REQUESTED:
+                await self._pay_out(PayoutRequested.FromString(event.payload).payout_id, instance)
         users.delivered.update(event.id for event in events)
 
     async def drain(self, users: Users) -> None:
@@ -123,7 +146,7 @@ class World:
             left = [event for event in users.pool if event.id not in users.delivered]
             if not left:
                 await self._age(users)
-                if not await self._sweeper.sweep():
+                if not await self._sweeper.sweep() + await self.payouts[0].ask_again():
                     return
                 continue
             await self.deliver(users, left, 0)
@@ -173,6 +196,33 @@ class World:
         """An admin releases what is held for an order."""
         await self.payments[instance].release_hold(ReleaseRequest(*order, RELEASED))
 
+    async def payout(self, users: Users, who: int, key: int, amount: int, instance: int) -> str:
+        """Somebody wants money paid out, under one of a few keys; returns the payout's id."""
+        user_id = users.ids[who]
+        request = CreatePayoutRequest(amount=amount, recipient=RECIPIENT)
+        key_ = key_of(user_id, "CreatePayout", f"{key} {amount}", request)
+        answered = await self.payouts[instance].create_payout(request, RECIPIENT, user_id, key_)
+        users.payouts.append((user_id, answered.payout.id))
+        return answered.payout.id
+
+    async def delete_payout(self, users: Users, number: int, instance: int) -> None:
+        """The owner of one of the last payouts does not want it any more."""
+        if users.payouts:
+            user_id, payout_id = users.payouts[-1 - number % len(users.payouts)]
+            owner = Identity(user_id, frozenset({"user"}), float("inf"))
+            await self.payouts[instance].delete_payout(payout_id, owner, "")
+
+    async def _pay_out(self, payout_id: str, instance: int) -> None:
+        """What a worker does: begins it, has it paid, says what came of it."""
+        begun = await self.payouts[instance].start_payout(payout_id)
+        if begun.payout.status == Payout.PROCESSING:
+            assert begun.recipient == RECIPIENT
+            said = self.provider.setdefault(
+                payout_id, Payout.FAILED if int(payout_id[-1], 16) % 3 == 0 else Payout.COMPLETED
+            )
+            outcome = Payout.Status.Name(said)
+            await self.payouts[instance].finish_payout(payout_id, outcome, "no such card", "")
+
     async def holds_expire(self, users: Users, instance: int) -> None:
         """Seven days pass."""
         await self._update(self.payments_db, HOLDS_EXPIRE, users)
@@ -187,10 +237,12 @@ class World:
         """An hour passes without an answer."""
         await self._age(users)
         await self._sweeper.sweep()
+        await self.payouts[0].ask_again()
 
     async def _age(self, users: Users) -> None:
         await self._update(self.orders_db, LONG_AGO, users)
         await self._update(self.orders_db, REFUNDS_LONG_AGO, users)
+        await self._update(self.payments_db, PAYOUTS_LONG_AGO, users)
 
     # Locks rows in any sequence, and may so be the victim of a deadlock with what it races with.
     @atomic

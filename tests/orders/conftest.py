@@ -52,6 +52,10 @@ def settlement(orders_db: Database, outbox: Outbox, cache: Cache) -> Settlement:
     return Settlement(orders_db, outbox, CachedOrders(cache))
 
 
+async def nobody_works() -> bool:
+    return False
+
+
 @pytest.fixture
 def sweeper(orders_db: Database, outbox: Outbox) -> Sweeper:
-    return Sweeper(orders_db, outbox, pending_seconds=86_400)
+    return Sweeper(orders_db, outbox, 86_400, 60, nobody_works)

@@ -9,7 +9,17 @@ from typing import Any
 from kit.db import Database, Row, sql
 from services.payments import ledger
 from services.payments.domain import AUTHORIZED, CAPTURED, SUCCEEDED, Payment, Refund
-from services.payments.ledger import AVAILABLE, HELD, REVENUE, Account, Transaction
+from services.payments.ledger import AVAILABLE, HELD, PAYOUTS, REVENUE, Account, Transaction
+
+
+@dataclass(frozen=True)
+class Payout:
+    """What the books know of a payout."""
+
+    user_id: str
+    id: str
+    status: str
+    amount: int
 
 
 @dataclass(frozen=True)
@@ -20,24 +30,32 @@ class Everything:
     payments: Sequence[Payment]
     refunds: Sequence[Refund]
     transactions: Sequence[Transaction]
+    payouts: Sequence[Payout] = ()
 
     def assert_right(self) -> None:
-        """Fails unless every transaction, account, payment and refund agrees with all the others."""
+        """Fails unless every transaction, account, payment, refund and payout agrees with all the others."""
         chains = {user_id: list(chain) for user_id, chain in groupby(self.transactions, lambda t: t.user_id)}
         assert chains.keys() <= {account.user_id for account in self.accounts}
         held = Counter[str]()
         for payment in self.payments:
             held[payment.user_id] += payment.amount if payment.status == AUTHORIZED else 0
+        for payout in self.payouts:
+            held[payout.user_id] += payout.amount if payout.status in ("PENDING", "PROCESSING") else 0
         for account in self.accounts:
             chain = chains.get(account.user_id, [])
             _assert_account(account, chain)
             assert account.held == held[account.user_id], account
         self._assert_payments()
+        self._assert_payouts()
 
     def _assert_payments(self) -> None:
         booked = defaultdict(list)
         for transaction in self.transactions:
-            assert (transaction.kind == ledger.DEPOSIT) == (transaction.order_id is None), transaction
+            about = (transaction.order_id is not None, transaction.payout_id is not None)
+            assert about == (
+                transaction.kind in (ledger.CHARGE, ledger.HOLD, ledger.CAPTURE, ledger.RELEASE, ledger.REFUND),
+                transaction.kind in (ledger.PAYOUT_HOLD, ledger.PAYOUT, ledger.PAYOUT_RELEASE),
+            ), transaction
             if transaction.order_id is not None:
                 booked[transaction.user_id, transaction.order_id].append(transaction)
         asked_back = defaultdict(list)
@@ -48,11 +66,27 @@ class Everything:
         for key, payment in payments.items():
             _assert_payment(payment, booked[key], asked_back[key])
 
+    def _assert_payouts(self) -> None:
+        booked = defaultdict(list)
+        for transaction in self.transactions:
+            if transaction.payout_id is not None:
+                booked[transaction.user_id, transaction.payout_id].append((transaction.kind, transaction.entries))
+        payouts = {(payout.user_id, payout.id): payout for payout in self.payouts}
+        assert booked.keys() == payouts.keys()
+        for key, payout in payouts.items():
+            held = (ledger.PAYOUT_HOLD, ((AVAILABLE, -payout.amount), (HELD, payout.amount)))
+            paid = (ledger.PAYOUT, ((HELD, -payout.amount), (PAYOUTS, payout.amount)))
+            released = (ledger.PAYOUT_RELEASE, ((AVAILABLE, payout.amount), (HELD, -payout.amount)))
+            end = {"COMPLETED": [paid], "FAILED": [released], "CANCELED": [released]}.get(payout.status, [])
+            assert booked[key] == [held, *end], payout
+
 
 def is_chain(transactions: Sequence[Transaction], account: Account) -> bool:
     """Books the same again, on an account that is new, and says whether that comes to the same."""
     try:
-        again = [ledger.book(account, t.kind, t.order_id, dict(t.entries), t.created_at) for t in transactions]
+        again = [
+            ledger.book(account, t.kind, t.order_id, dict(t.entries), t.created_at, t.payout_id) for t in transactions
+        ]
     except ValueError:
         return False
     return again == list(transactions)
@@ -73,18 +107,21 @@ async def everything_in(database: Database) -> Everything:
         refunds = await tx.execute(
             sql(f"SELECT {columns}, refund_id::text, amount, status, refunded, created_at FROM refunds")
         )
+        payouts = await tx.execute(sql("SELECT user_id::text, id::text, status, amount FROM payouts"))
         # Full: a transaction without entries is found too, and entries without a transaction.
         transactions = await tx.execute(
-            sql("""SELECT user_id::text, number, kind, order_id::text, currency, balance, held, created_at, hash,
-                          array_agg(account ORDER BY account) AS accounts, array_agg(amount ORDER BY account) AS amounts
+            sql("""SELECT user_id::text, number, kind, order_id::text, payout_id::text, currency, balance, held,
+                          created_at, hash, array_agg(account ORDER BY account) AS accounts,
+                          array_agg(amount ORDER BY account) AS amounts
                    FROM transactions FULL JOIN entries USING (user_id, number)
-                   GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 ORDER BY user_id, number""")
+                   GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY user_id, number""")
         )
     return Everything(
         [Account(*row) for row in accounts],
         [Payment(*row) for row in payments],
         [Refund(*row) for row in refunds],
         [_transaction(row) for row in transactions],
+        [Payout(*row) for row in payouts],
     )
 
 

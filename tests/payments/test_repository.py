@@ -24,8 +24,14 @@ LOAD = (
     """INSERT INTO payments SELECT user_id, uuidv7(), 'AUTHORIZED', '', 10, 'RUB', 0, 0, 'ORDERS',
               now() + make_interval(secs => row_number() OVER ()), now(), now() FROM accounts""",
     "INSERT INTO refunds SELECT user_id, order_id, uuidv7(), 1, 'FAILED', 0, now() FROM payments",
-    """INSERT INTO transactions SELECT user_id, n, 'CHARGE', uuidv7(), 'RUB', -10, 0, 0, 10, 0, 10, 0, now(), ''
+    """INSERT INTO transactions (user_id, number, kind, order_id, currency, to_available, to_held, to_funding,
+                                to_revenue, to_payouts, balance, held, created_at, hash)
+       SELECT user_id, n, 'CHARGE', uuidv7(), 'RUB', -10, 0, 0, 10, 0, 10, 0, now(), ''
        FROM accounts, generate_series(1, 3) AS n""",
+    """INSERT INTO payouts SELECT user_id, uuidv7(), 'COMPLETED', 10, 'RUB', 'CARD', '', '', '', '', '', 3, NULL, NULL,
+              now(), now() FROM accounts""",
+    """INSERT INTO payouts SELECT user_id, uuidv7(), 'PENDING', 10, 'RUB', 'CARD', '', '', '', '', '', 1,
+              now() - make_interval(secs => row_number() OVER ()), NULL, now(), now() FROM accounts""",
     "INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)",
     "INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts",
     *statements.WAITING,

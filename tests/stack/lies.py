@@ -17,10 +17,12 @@ OPEN_HOLD = one("payments", "user_id, order_id", "status = 'AUTHORIZED' AND requ
 GAVE_BACK = one("payments", "user_id, order_id", "status = 'REVERSED' AND captured > 0")
 DECIDED = one("refunds", "user_id, order_id, refund_id", "status = 'SUCCEEDED' AND amount = 30")
 CHARGE = one("transactions", "user_id, number", "kind = 'CHARGE' AND balance > 1000")
+PAID_OUT = one("payouts", "user_id, id", "status = 'COMPLETED'")
 RICH_ONE = one("accounts", "user_id", "balance > 1000")
 OF_ORDER = "RETURNING user_id, id AS order_id"
 OF_REFUND = "RETURNING user_id, order_id, id AS refund_id"
 OF_PAYMENT = "RETURNING user_id, order_id"
+OF_PAYOUT = "RETURNING user_id, id AS payout_id"
 OF_TRANSACTION = "RETURNING user_id, number"
 OUTBOX = f"""INSERT INTO outbox (id, subject, payload, traceparent, created_at)
              VALUES (gen_random_uuid(), 'orders.paid', '', '', {LONG_AGO}) RETURNING id"""
@@ -273,9 +275,76 @@ LIES = [
         f"UPDATE accounts SET balance = balance + 1 WHERE {RICH_ONE} RETURNING user_id",
     ),
     (
-        "what an account holds is held for payments",
+        "what an account holds is held for payments and payouts",
         "payments",
         f"UPDATE payments SET amount = amount + 1 WHERE {OPEN_HOLD} RETURNING user_id",
+    ),
+    (
+        "what an account holds is held for payments and payouts",
+        "payments",
+        f"UPDATE payouts SET status = 'PENDING' WHERE {PAID_OUT} RETURNING user_id",
+    ),
+    (
+        "a payout is held for once, and then paid once or released once, as its status says",
+        "payments",
+        f"UPDATE payouts SET status = 'CANCELED' WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout is held for once, and then paid once or released once, as its status says",
+        "payments",
+        f"UPDATE payouts SET status = 'FAILED', failure_reason = 'x' WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        # All for one payout, none for the others.
+        "a payout is held for once, and then paid once or released once, as its status says",
+        "payments",
+        f"""UPDATE transactions SET payout_id = (SELECT id FROM payouts WHERE {PAID_OUT})
+            WHERE payout_id IS NOT NULL RETURNING user_id, payout_id""",
+    ),
+    (
+        "what was paid out are the COMPLETED payouts",
+        "payments",
+        f"UPDATE payouts SET amount = amount - 1 WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout is in the currency of its account",
+        "payments",
+        f"UPDATE payouts SET currency = 'USD' WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout that FAILED says why, and only what was CANCELED is deleted",
+        "payments",
+        f"UPDATE payouts SET failure_reason = 'x' WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout that FAILED says why, and only what was CANCELED is deleted",
+        "payments",
+        f"UPDATE payouts SET deleted_at = now() WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout comes to its end",
+        "payments",
+        f"UPDATE payouts SET status = 'PROCESSING', updated_at = {LONG_AGO} WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout that has not ended, and no other, will be asked for again",
+        "payments",
+        f"UPDATE payouts SET status = 'PROCESSING' WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "a payout that has not ended, and no other, will be asked for again",
+        "payments",
+        f"UPDATE payouts SET asked_at = now() WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "money that moved for a payout moved for one that is there",
+        "payments",
+        f"DELETE FROM payouts WHERE {PAID_OUT} {OF_PAYOUT}",
+    ),
+    (
+        "each kind of transaction moves money its own way",
+        "payments",
+        f"UPDATE transactions SET payout_id = gen_random_uuid() WHERE {CHARGE} {OF_TRANSACTION}",
     ),
     ("0 <= held <= balance", "payments", f"UPDATE accounts SET held = balance + 1 WHERE {RICH_ONE} RETURNING user_id"),
     ("0 <= held <= balance", "payments", f"UPDATE accounts SET held = -1 WHERE {RICH_ONE} RETURNING user_id"),

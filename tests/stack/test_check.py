@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
+from gozon.payouts.v1.payouts_pb2 import Payout
 from stack.check import Report, check_databases
 from stack.check_agreement import AGREEMENTS
 from stack.check_rules import SCANS
@@ -55,6 +56,10 @@ async def everything_that_can_happen(world: World, users: Users) -> None:
     await world.release(released, 0)
     await world.capture(captured, 120, 0)
     await world.hold((users.ids[RICH], users.no_order), 300, 0)
+    for key, status in enumerate((Payout.COMPLETED, Payout.COMPLETED, Payout.FAILED)):
+        world.provider[await world.payout(users, RICH, key, 500, 0)] = status
+    await world.payout(users, RICH, 3, 500, 0)
+    await world.delete_payout(users, 0, 0)
     await world.drain(users)
     await world.cancel(canceled, 0)
     await world.refund(to_refuse, 0, 50, 0)
@@ -94,9 +99,10 @@ async def test_nothing_that_can_happen_is_a_lie(stack: RunningStack, loaded: Nam
     kinds = await connection.fetch("SELECT DISTINCT kind FROM transactions")
     ends = await connection.fetch("SELECT DISTINCT status FROM payments")
     refunds = await connection.fetch("SELECT DISTINCT status FROM refunds")
+    payouts = await connection.fetch("SELECT DISTINCT status FROM payouts")
     await connection.close()
     # Else the lies below would have nothing to lie about.
-    assert (len(kinds), len(ends), len(refunds)) == (6, 5, 2)
+    assert (len(kinds), len(ends), len(refunds), len(payouts)) == (9, 5, 2, 3)
 
 
 def test_every_rule_has_its_lie() -> None:
@@ -128,6 +134,8 @@ async def test_what_is_under_way_is_no_lie_until_it_takes_too_long(
         async with at_work(stack, names) as world:
             users = await world.people()
             await world.deposit(users, RICH, 0, 1000, 0)
+            await world.payout(users, RICH, 0, 10, 0)
+            await world.payouts[0].start_payout(await world.payout(users, RICH, 1, 10, 0))
             for manual in (False, True, True, False):
                 await world.order(users, RICH, 100, manual=manual, instance=0)
             await world.order(users, NOBODY, 100, manual=False, instance=0)
@@ -146,6 +154,7 @@ async def test_what_is_under_way_is_no_lie_until_it_takes_too_long(
             "an order does not stay PENDING",
             "an order that asks for its capture or its reversal gets an answer",
             "a refund does not stay PENDING",
+            "a payout comes to its end",
             "events of Orders are published",
             "events of Payments are published",
             "an order and its payment agree",

@@ -21,7 +21,9 @@ from stack.config import (
     parse_range,
 )
 from stack.home import Home, Secrets, Stack
-from stack.processes import service_env
+from stack.processes import processes, service_env
+from workers.daily import BeatSettings
+from workers.settings import BrokerSettings, DispatcherSettings, WorkerSettings
 
 
 @pytest.fixture
@@ -106,6 +108,14 @@ def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() 
         )
         ours = {*service_env(stack, service, service), "GOZON_ADMIN_EMAIL", "GOZON_ADMIN_PASSWORD"}
         found |= {f"{service}.{name}" for name in settings.model_fields if f"GOZON_{name.upper()}" not in ours}
+    env = {process.name: process.env for process in processes(stack)}
+    background: list[tuple[str, str, type[BrokerSettings]]] = [
+        ("worker", "worker-payouts", WorkerSettings),
+        ("dispatcher", "dispatcher", DispatcherSettings),
+        ("beat", "beat", BeatSettings),
+    ]
+    for whose, process, of in background:
+        found |= {f"{whose}.{name}" for name in of.model_fields if f"GOZON_{name.upper()}" not in env[process]}
     assert found == set(SETTINGS)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.stack.conftest import OwnStack
 from tests.support import eventually
 
-PROCESSES = ["postgres", "nats", "valkey", "users", "orders", "payments", "web", "envoy"]
+PROCESSES = ["postgres", "nats", "valkey", "provider", "users", "orders", "payments", "web", "envoy"]
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -16,10 +16,10 @@ from gozon.users.v1.users_pb2 import (
 )
 from kit.auth import Identity, TokenVerifier
 from kit.db import Database
-from kit.errors import Error, InvalidArgument, StaleEtag
+from kit.errors import Error, InvalidArgument, InvalidToken, StaleEtag
 from kit.rpc import Call
 from services.users.api import UsersApi
-from services.users.domain import InvalidRefreshToken
+from services.users.domain import InvalidClient, InvalidRefreshToken
 from services.users.service import UserService
 from tests.users.test_tokens import issuer_of
 
@@ -29,7 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 def api(users_db: Database, tmp_path: Path) -> UsersApi:
-    return UsersApi(UserService(users_db), issuer_of(tmp_path))
+    return UsersApi(UserService(users_db), issuer_of(tmp_path), "s" * 32)
 
 
 def form(data: bytes, content_type: str = FORM) -> TokenRequest:
@@ -55,9 +55,33 @@ async def test_a_token_of_the_form_and_of_the_fields_opens_the_same_doors(api: U
         assert await api.get_me(GetMeRequest(), Call(identity, {}, "")) == user
 
 
+async def test_a_worker_gets_a_token_that_makes_it_a_worker_and_nothing_else(api: UsersApi) -> None:
+    async def keys() -> list[dict[str, str]]:
+        jwks = await api.get_jwks(GetJwksRequest(), CALL)
+        return [{field.name: value for field, value in key.ListFields()} for key in jwks.keys]
+
+    issued = await api.token(form(CLIENT + b"worker&client_secret=" + b"s" * 32), CALL)
+    assert (issued.token_type, issued.expires_in, issued.refresh_token) == ("Bearer", 900, "")
+    identity = await TokenVerifier(keys).verify(f"Bearer {issued.access_token}")
+    assert (identity.is_worker, identity.is_admin) == (True, False)
+    with pytest.raises(InvalidToken):
+        await api.get_me(GetMeRequest(), Call(identity, {}, ""))
+
+
+async def test_where_no_secret_is_set_there_is_no_worker(users_db: Database, tmp_path: Path) -> None:
+    api = UsersApi(UserService(users_db), issuer_of(tmp_path))
+    request = TokenRequest(grant_type="client_credentials", client_id="worker", client_secret="x")
+    with pytest.raises(InvalidClient):
+        await api.token(request, CALL)
+
+
+CLIENT = b"grant_type=client_credentials&client_id="
 BAD = {
     "an unknown user": (b"grant_type=password&username=a&password=b", FORM, "INVALID_CREDENTIALS"),
     "an unknown refresh token": (b"grant_type=refresh_token&refresh_token=x", FORM, "INVALID_REFRESH_TOKEN"),
+    "a client with a wrong secret": (CLIENT + b"worker&client_secret=x", FORM, "INVALID_CLIENT"),
+    "an unknown client": (CLIENT + b"admin&client_secret=" + b"s" * 32, FORM, "INVALID_CLIENT"),
+    "no secret": (CLIENT + b"worker&client_secret=", FORM, "INVALID_REQUEST"),
     "another grant": (b"grant_type=implicit&username=a&password=b", FORM, "UNSUPPORTED_GRANT_TYPE"),
     "no grant": (b"username=a&password=b", FORM, "INVALID_REQUEST"),
     "no password": (b"grant_type=password&username=a", FORM, "INVALID_REQUEST"),
@@ -80,7 +104,11 @@ async def test_a_form_that_is_bad_is_refused(data: bytes, content_type: str, rea
     with pytest.raises(Error) as caught:
         await api.token(form(data, content_type), CALL)
     assert caught.value.reason == reason
-    oauth = {"INVALID_REQUEST": "invalid_request", "UNSUPPORTED_GRANT_TYPE": "unsupported_grant_type"}
+    oauth = {
+        "INVALID_REQUEST": "invalid_request",
+        "UNSUPPORTED_GRANT_TYPE": "unsupported_grant_type",
+        "INVALID_CLIENT": "invalid_client",
+    }
     assert caught.value.headers["x-oauth-error"] == oauth.get(reason, "invalid_grant")
 
 

@@ -10,20 +10,32 @@ import pytest
 from kit import keys
 from tests.edge.security.forger import Forger
 from tests.edge.security.rpcs import Owner
-from tests.support import Edge, RunningStack
+from tests.support import Edge, RunningStack, eventually
 
 Channels = dict[str, grpc.aio.Channel]
 
 
 async def new_owner(edge: Edge) -> Owner:
-    """Somebody with an account, money, a paid order and a sign-in."""
+    """Somebody with an account, money, a paid order, a payout that has ended and a sign-in."""
     user = await edge.register()
     await edge.deposit(user, 1000)
     order = await edge.rest.post("/orders", json={"amount": 5}, headers=user.headers)
     await edge.settled(user, order.json()["id"])
+    recipient = {"type": "CARD", "card": {"number": "4242424242424242"}}
+    asked = await edge.rest.post(
+        "/payouts", json={"amount": 5, "recipient": recipient}, headers=user.headers | fresh_key()
+    )
+    payout_id = asked.json()["id"]
+
+    async def paid() -> bool:
+        answer = await edge.rest.get(f"/payouts/{payout_id}", headers=user.headers)
+        return bool(answer.json()["status"] == "COMPLETED")
+
+    # Nor does it change by itself any more.
+    await eventually(paid)
     form = {"grant_type": "password", "username": user.email, "password": user.password}
     signed_in = await edge.rest.post("/token", data=form)
-    return Owner(user, order.json()["id"], signed_in.json()["refresh_token"])
+    return Owner(user, order.json()["id"], payout_id, signed_in.json()["refresh_token"])
 
 
 @pytest.fixture(scope="package")

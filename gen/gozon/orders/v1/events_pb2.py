@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from gozon.orders.v1 import orders_pb2 as gozon_dot_orders_dot_v1_dot_orders__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/events.proto\x12\x0fgozon.orders.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgozon/orders/v1/orders.proto\"\xb9\x01\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0btotal_price\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07\x63\x61pture\x18\x06 \x01(\x0e\x32\x1e.gozon.orders.v1.Order.Capture\"8\n\x0fOrderAuthorized\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"2\n\tOrderPaid\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"5\n\x0cOrderShipped\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"6\n\rOrderCanceled\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"6\n\rOrderRefunded\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"5\n\x10\x43\x61ptureRequested\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"]\n\x11ReversalRequested\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0btotal_price\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\"W\n\x0fRefundRequested\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgozon/orders/v1/events.proto\x12\x0fgozon.orders.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cgozon/orders/v1/orders.proto\"\xb9\x01\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0btotal_price\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07\x63\x61pture\x18\x06 \x01(\x0e\x32\x1e.gozon.orders.v1.Order.Capture\"8\n\x0fOrderAuthorized\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"2\n\tOrderPaid\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"5\n\x0cOrderShipped\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"6\n\rOrderCanceled\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"6\n\rOrderRefunded\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"7\n\x0eOrderProcessed\x12%\n\x05order\x18\x01 \x01(\x0b\x32\x16.gozon.orders.v1.Order\"8\n\x13ProcessingRequested\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"5\n\x10\x43\x61ptureRequested\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"]\n\x11ReversalRequested\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0btotal_price\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\"W\n\x0fRefundRequested\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,10 +45,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERCANCELED']._serialized_end=519
   _globals['_ORDERREFUNDED']._serialized_start=521
   _globals['_ORDERREFUNDED']._serialized_end=575
-  _globals['_CAPTUREREQUESTED']._serialized_start=577
-  _globals['_CAPTUREREQUESTED']._serialized_end=630
-  _globals['_REVERSALREQUESTED']._serialized_start=632
-  _globals['_REVERSALREQUESTED']._serialized_end=725
-  _globals['_REFUNDREQUESTED']._serialized_start=727
-  _globals['_REFUNDREQUESTED']._serialized_end=814
+  _globals['_ORDERPROCESSED']._serialized_start=577
+  _globals['_ORDERPROCESSED']._serialized_end=632
+  _globals['_PROCESSINGREQUESTED']._serialized_start=634
+  _globals['_PROCESSINGREQUESTED']._serialized_end=690
+  _globals['_CAPTUREREQUESTED']._serialized_start=692
+  _globals['_CAPTUREREQUESTED']._serialized_end=745
+  _globals['_REVERSALREQUESTED']._serialized_start=747
+  _globals['_REVERSALREQUESTED']._serialized_end=840
+  _globals['_REFUNDREQUESTED']._serialized_start=842
+  _globals['_REFUNDREQUESTED']._serialized_end=929
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,20 @@ class OrderRefunded(_message.Message):
     order: _orders_pb2.Order
     def __init__(self, order: _Optional[_Union[_orders_pb2.Order, _Mapping]] = ...) -> None: ...
 
+class OrderProcessed(_message.Message):
+    __slots__ = ("order",)
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    order: _orders_pb2.Order
+    def __init__(self, order: _Optional[_Union[_orders_pb2.Order, _Mapping]] = ...) -> None: ...
+
+class ProcessingRequested(_message.Message):
+    __slots__ = ("order_id", "user_id")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    user_id: str
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
+
 class CaptureRequested(_message.Message):
     __slots__ = ("order_id", "user_id")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]

@@ -14,7 +14,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Order(_message.Message):
-    __slots__ = ("id", "user_id", "status", "cancel_reason", "items", "description", "total_price", "currency", "created_at", "updated_at", "capture", "paid_price", "refunded_price", "etag")
+    __slots__ = ("id", "user_id", "status", "cancel_reason", "items", "description", "total_price", "currency", "created_at", "updated_at", "capture", "paid_price", "refunded_price", "etag", "processed_at")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[Order.Status]
@@ -69,6 +69,7 @@ class Order(_message.Message):
     PAID_PRICE_FIELD_NUMBER: _ClassVar[int]
     REFUNDED_PRICE_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    PROCESSED_AT_FIELD_NUMBER: _ClassVar[int]
     id: str
     user_id: str
     status: Order.Status
@@ -83,7 +84,8 @@ class Order(_message.Message):
     paid_price: int
     refunded_price: int
     etag: str
-    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[_Union[Order.Status, str]] = ..., cancel_reason: _Optional[_Union[Order.CancelReason, str]] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., description: _Optional[str] = ..., total_price: _Optional[int] = ..., currency: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capture: _Optional[_Union[Order.Capture, str]] = ..., paid_price: _Optional[int] = ..., refunded_price: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
+    processed_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[_Union[Order.Status, str]] = ..., cancel_reason: _Optional[_Union[Order.CancelReason, str]] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., description: _Optional[str] = ..., total_price: _Optional[int] = ..., currency: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capture: _Optional[_Union[Order.Capture, str]] = ..., paid_price: _Optional[int] = ..., refunded_price: _Optional[int] = ..., etag: _Optional[str] = ..., processed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OrderItem(_message.Message):
     __slots__ = ("name", "quantity", "price")
@@ -185,6 +187,12 @@ class RefundOrderRequest(_message.Message):
     description: str
     def __init__(self, order_id: _Optional[str] = ..., amount: _Optional[int] = ..., description: _Optional[str] = ...) -> None: ...
 
+class MarkOrderProcessedRequest(_message.Message):
+    __slots__ = ("order_id",)
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    def __init__(self, order_id: _Optional[str] = ...) -> None: ...
+
 class ListOrderHistoryRequest(_message.Message):
     __slots__ = ("order_id",)
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -207,12 +215,14 @@ class OrderChange(_message.Message):
         OWNER: _ClassVar[OrderChange.Cause]
         ADMIN: _ClassVar[OrderChange.Cause]
         EXPIRY: _ClassVar[OrderChange.Cause]
+        PROCESSING: _ClassVar[OrderChange.Cause]
     CAUSE_UNSPECIFIED: OrderChange.Cause
     CREATED: OrderChange.Cause
     PAYMENT: OrderChange.Cause
     OWNER: OrderChange.Cause
     ADMIN: OrderChange.Cause
     EXPIRY: OrderChange.Cause
+    PROCESSING: OrderChange.Cause
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     CANCEL_REASON_FIELD_NUMBER: _ClassVar[int]

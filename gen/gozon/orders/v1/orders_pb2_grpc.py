@@ -80,6 +80,11 @@ class OrdersServiceStub:
                 request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryRequest.SerializeToString,
                 response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryResponse.FromString,
                 _registered_method=True)
+        self.MarkOrderProcessed = channel.unary_unary(
+                '/gozon.orders.v1.OrdersService/MarkOrderProcessed',
+                request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.MarkOrderProcessedRequest.SerializeToString,
+                response_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
+                _registered_method=True)
         self.WatchOrder = channel.unary_stream(
                 '/gozon.orders.v1.OrdersService/WatchOrder',
                 request_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.WatchOrderRequest.SerializeToString,
@@ -187,6 +192,16 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkOrderProcessed(self, request, context):
+        """Notes that a worker has processed an order, once; the history shows it. For workers. An order that was processed
+        already is returned as it is.
+
+        Errors: PERMISSION_DENIED (WORKER_ONLY); NOT_FOUND (ORDER_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchOrder(self, request, context):
         """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
         or SHIPPED, or when the caller's token expires; until then a client may leave at any time.
@@ -240,6 +255,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.ListOrderHistory,
                     request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryRequest.FromString,
                     response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryResponse.SerializeToString,
+            ),
+            'MarkOrderProcessed': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkOrderProcessed,
+                    request_deserializer=gozon_dot_orders_dot_v1_dot_orders__pb2.MarkOrderProcessedRequest.FromString,
+                    response_serializer=gozon_dot_orders_dot_v1_dot_orders__pb2.Order.SerializeToString,
             ),
             'WatchOrder': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchOrder,
@@ -469,6 +489,33 @@ class OrdersService:
             '/gozon.orders.v1.OrdersService/ListOrderHistory',
             gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryRequest.SerializeToString,
             gozon_dot_orders_dot_v1_dot_orders__pb2.ListOrderHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkOrderProcessed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.orders.v1.OrdersService/MarkOrderProcessed',
+            gozon_dot_orders_dot_v1_dot_orders__pb2.MarkOrderProcessedRequest.SerializeToString,
+            gozon_dot_orders_dot_v1_dot_orders__pb2.Order.FromString,
             options,
             channel_credentials,
             insecure,

@@ -98,6 +98,12 @@ class OrdersServiceStub:
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND).
     """
+    MarkOrderProcessed: _grpc.UnaryUnaryMultiCallable[_orders_pb2.MarkOrderProcessedRequest, _orders_pb2.Order]
+    """Notes that a worker has processed an order, once; the history shows it. For workers. An order that was processed
+    already is returned as it is.
+
+    Errors: PERMISSION_DENIED (WORKER_ONLY); NOT_FOUND (ORDER_NOT_FOUND).
+    """
     WatchOrder: _grpc.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.Order]
     """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
     or SHIPPED, or when the caller's token expires; until then a client may leave at any time.
@@ -175,6 +181,12 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
 
     Errors: NOT_FOUND (ORDER_NOT_FOUND).
+    """
+    MarkOrderProcessed: _aio.UnaryUnaryMultiCallable[_orders_pb2.MarkOrderProcessedRequest, _orders_pb2.Order]  # type: ignore[assignment]
+    """Notes that a worker has processed an order, once; the history shows it. For workers. An order that was processed
+    already is returned as it is.
+
+    Errors: PERMISSION_DENIED (WORKER_ONLY); NOT_FOUND (ORDER_NOT_FOUND).
     """
     WatchOrder: _aio.UnaryStreamMultiCallable[_orders_pb2.WatchOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Sends the order as it is and again after each change. The stream ends when the order is CANCELED
@@ -298,6 +310,18 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what happened to an order, oldest first: every status with its time and cause, and refunds.
 
         Errors: NOT_FOUND (ORDER_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def MarkOrderProcessed(
+        self,
+        request: _orders_pb2.MarkOrderProcessedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.Order, _abc.Awaitable[_orders_pb2.Order]]:
+        """Notes that a worker has processed an order, once; the history shows it. For workers. An order that was processed
+        already is returned as it is.
+
+        Errors: PERMISSION_DENIED (WORKER_ONLY); NOT_FOUND (ORDER_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

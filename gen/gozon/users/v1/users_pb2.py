@@ -28,7 +28,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agozon/users/v1/users.proto\x12\x0egozon.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"e\n\x0fRegisterRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x19\n\x08username\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xa8\x01\n\x0cTokenRequest\x12\x1b\n\ngrant_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x08username\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\x12\x1a\n\x08password\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\"\n\x04\x66orm\x18\x04 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x1f\n\rrefresh_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"d\n\rTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\"Q\n\x12RevokeTokenRequest\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\x15\n\x13RevokeTokenResponse\"\x10\n\x0eGetJwksRequest\")\n\x04Jwks\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.gozon.users.v1.Jwk\"\\\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t\"\x0e\n\x0cGetMeRequest\"U\n\x0fUpdateMeRequest\x12\x1e\n\x08username\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x88\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@B\x0b\n\t_username\"_\n\x15\x43hangePasswordRequest\x12$\n\x10\x63urrent_password\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12 \n\x0cnew_password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x08\x18\x80\x01\"\x18\n\x16\x43hangePasswordResponse2\xc2\x05\n\x0cUsersService\x12W\n\x08Register\x12\x1f.gozon.users.v1.RegisterRequest\x1a\x14.gozon.users.v1.User\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12Z\n\x05Token\x12\x1c.gozon.users.v1.TokenRequest\x1a\x1d.gozon.users.v1.TokenResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\x06/token:\x04\x66orm\x12s\n\x0bRevokeToken\x12\".gozon.users.v1.RevokeTokenRequest\x1a#.gozon.users.v1.RevokeTokenResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\r/token/revoke:\x04\x66orm\x12_\n\x07GetJwks\x12\x1e.gozon.users.v1.GetJwksRequest\x1a\x14.gozon.users.v1.Jwks\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12N\n\x05GetMe\x12\x1c.gozon.users.v1.GetMeRequest\x1a\x14.gozon.users.v1.User\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/users/me\x12W\n\x08UpdateMe\x12\x1f.gozon.users.v1.UpdateMeRequest\x1a\x14.gozon.users.v1.User\"\x14\x82\xd3\xe4\x93\x02\x0e\x32\t/users/me:\x01*\x12~\n\x0e\x43hangePassword\x12%.gozon.users.v1.ChangePasswordRequest\x1a&.gozon.users.v1.ChangePasswordResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/users/me/password:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agozon/users/v1/users.proto\x12\x0egozon.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"e\n\x0fRegisterRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x19\n\x08username\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xe5\x01\n\x0cTokenRequest\x12\x1b\n\ngrant_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x08username\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\x12\x1a\n\x08password\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\"\n\x04\x66orm\x18\x04 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x1f\n\rrefresh_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\tclient_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1f\n\rclient_secret\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"d\n\rTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\"Q\n\x12RevokeTokenRequest\x12\x17\n\x05token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\x15\n\x13RevokeTokenResponse\"\x10\n\x0eGetJwksRequest\")\n\x04Jwks\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.gozon.users.v1.Jwk\"\\\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t\"\x0e\n\x0cGetMeRequest\"U\n\x0fUpdateMeRequest\x12\x1e\n\x08username\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x88\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@B\x0b\n\t_username\"_\n\x15\x43hangePasswordRequest\x12$\n\x10\x63urrent_password\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12 \n\x0cnew_password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x08\x18\x80\x01\"\x18\n\x16\x43hangePasswordResponse2\xc2\x05\n\x0cUsersService\x12W\n\x08Register\x12\x1f.gozon.users.v1.RegisterRequest\x1a\x14.gozon.users.v1.User\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/register:\x01*\x12Z\n\x05Token\x12\x1c.gozon.users.v1.TokenRequest\x1a\x1d.gozon.users.v1.TokenResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\x06/token:\x04\x66orm\x12s\n\x0bRevokeToken\x12\".gozon.users.v1.RevokeTokenRequest\x1a#.gozon.users.v1.RevokeTokenResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\r/token/revoke:\x04\x66orm\x12_\n\x07GetJwks\x12\x1e.gozon.users.v1.GetJwksRequest\x1a\x14.gozon.users.v1.Jwks\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12N\n\x05GetMe\x12\x1c.gozon.users.v1.GetMeRequest\x1a\x14.gozon.users.v1.User\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/users/me\x12W\n\x08UpdateMe\x12\x1f.gozon.users.v1.UpdateMeRequest\x1a\x14.gozon.users.v1.User\"\x14\x82\xd3\xe4\x93\x02\x0e\x32\t/users/me:\x01*\x12~\n\x0e\x43hangePassword\x12%.gozon.users.v1.ChangePasswordRequest\x1a&.gozon.users.v1.ChangePasswordResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/users/me/password:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENREQUEST'].fields_by_name['password']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_TOKENREQUEST'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_TOKENREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_TOKENREQUEST'].fields_by_name['client_id']._loaded_options = None
+  _globals['_TOKENREQUEST'].fields_by_name['client_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_TOKENREQUEST'].fields_by_name['client_secret']._loaded_options = None
+  _globals['_TOKENREQUEST'].fields_by_name['client_secret']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_REVOKETOKENREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_REVOKETOKENREQUEST'].fields_by_name['token']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_UPDATEMEREQUEST'].fields_by_name['username']._loaded_options = None
@@ -78,27 +82,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERREQUEST']._serialized_start=296
   _globals['_REGISTERREQUEST']._serialized_end=397
   _globals['_TOKENREQUEST']._serialized_start=400
-  _globals['_TOKENREQUEST']._serialized_end=568
-  _globals['_TOKENRESPONSE']._serialized_start=570
-  _globals['_TOKENRESPONSE']._serialized_end=670
-  _globals['_REVOKETOKENREQUEST']._serialized_start=672
-  _globals['_REVOKETOKENREQUEST']._serialized_end=753
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=755
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=776
-  _globals['_GETJWKSREQUEST']._serialized_start=778
-  _globals['_GETJWKSREQUEST']._serialized_end=794
-  _globals['_JWKS']._serialized_start=796
-  _globals['_JWKS']._serialized_end=837
-  _globals['_JWK']._serialized_start=839
-  _globals['_JWK']._serialized_end=931
-  _globals['_GETMEREQUEST']._serialized_start=933
-  _globals['_GETMEREQUEST']._serialized_end=947
-  _globals['_UPDATEMEREQUEST']._serialized_start=949
-  _globals['_UPDATEMEREQUEST']._serialized_end=1034
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1036
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1131
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1133
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1157
-  _globals['_USERSSERVICE']._serialized_start=1160
-  _globals['_USERSSERVICE']._serialized_end=1866
+  _globals['_TOKENREQUEST']._serialized_end=629
+  _globals['_TOKENRESPONSE']._serialized_start=631
+  _globals['_TOKENRESPONSE']._serialized_end=731
+  _globals['_REVOKETOKENREQUEST']._serialized_start=733
+  _globals['_REVOKETOKENREQUEST']._serialized_end=814
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=816
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=837
+  _globals['_GETJWKSREQUEST']._serialized_start=839
+  _globals['_GETJWKSREQUEST']._serialized_end=855
+  _globals['_JWKS']._serialized_start=857
+  _globals['_JWKS']._serialized_end=898
+  _globals['_JWK']._serialized_start=900
+  _globals['_JWK']._serialized_end=992
+  _globals['_GETMEREQUEST']._serialized_start=994
+  _globals['_GETMEREQUEST']._serialized_end=1008
+  _globals['_UPDATEMEREQUEST']._serialized_start=1010
+  _globals['_UPDATEMEREQUEST']._serialized_end=1095
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1097
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1192
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1194
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1218
+  _globals['_USERSSERVICE']._serialized_start=1221
+  _globals['_USERSSERVICE']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

@@ -95,7 +95,8 @@ class UsersServiceServicer:
 
     def Token(self, request, context):
         """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
-        (RFC 6749 sections 4.3 and 6). Needs no token.
+        (RFC 6749 sections 4.3 and 6). Programs of ours, the workers, get an access token alone by the client credentials
+        grant (section 4.4). Needs no token.
 
         Over REST the request is application/x-www-form-urlencoded with the same field names, and an
         error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
@@ -107,7 +108,7 @@ class UsersServiceServicer:
         copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
 
         Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
-        "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+        "invalid_grant", (INVALID_CLIENT), over REST 401 with "invalid_client"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
         (TOO_MANY_ATTEMPTS, OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

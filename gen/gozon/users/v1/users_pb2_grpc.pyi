@@ -46,7 +46,8 @@ class UsersServiceStub:
     """
     Token: _grpc.UnaryUnaryMultiCallable[_users_pb2.TokenRequest, _users_pb2.TokenResponse]
     """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
-    (RFC 6749 sections 4.3 and 6). Needs no token.
+    (RFC 6749 sections 4.3 and 6). Programs of ours, the workers, get an access token alone by the client credentials
+    grant (section 4.4). Needs no token.
 
     Over REST the request is application/x-www-form-urlencoded with the same field names, and an
     error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
@@ -58,7 +59,7 @@ class UsersServiceStub:
     copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
 
     Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
-    "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+    "invalid_grant", (INVALID_CLIENT), over REST 401 with "invalid_client"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
     (TOO_MANY_ATTEMPTS, OVERLOADED).
     """
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_users_pb2.RevokeTokenRequest, _users_pb2.RevokeTokenResponse]
@@ -111,7 +112,8 @@ class UsersServiceAsyncStub(UsersServiceStub):
     """
     Token: _aio.UnaryUnaryMultiCallable[_users_pb2.TokenRequest, _users_pb2.TokenResponse]  # type: ignore[assignment]
     """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
-    (RFC 6749 sections 4.3 and 6). Needs no token.
+    (RFC 6749 sections 4.3 and 6). Programs of ours, the workers, get an access token alone by the client credentials
+    grant (section 4.4). Needs no token.
 
     Over REST the request is application/x-www-form-urlencoded with the same field names, and an
     error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
@@ -123,7 +125,7 @@ class UsersServiceAsyncStub(UsersServiceStub):
     copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
 
     Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
-    "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+    "invalid_grant", (INVALID_CLIENT), over REST 401 with "invalid_client"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
     (TOO_MANY_ATTEMPTS, OVERLOADED).
     """
     RevokeToken: _aio.UnaryUnaryMultiCallable[_users_pb2.RevokeTokenRequest, _users_pb2.RevokeTokenResponse]  # type: ignore[assignment]
@@ -185,7 +187,8 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.TokenResponse, _abc.Awaitable[_users_pb2.TokenResponse]]:
         """Issues an access token and a refresh token: OAuth 2.0 password grant and refresh token grant
-        (RFC 6749 sections 4.3 and 6). Needs no token.
+        (RFC 6749 sections 4.3 and 6). Programs of ours, the workers, get an access token alone by the client credentials
+        grant (section 4.4). Needs no token.
 
         Over REST the request is application/x-www-form-urlencoded with the same field names, and an
         error has the members `error` and `error_description` too, as the RFC asks; over gRPC the fields
@@ -197,7 +200,7 @@ class UsersServiceServicer(metaclass=_abc_1.ABCMeta):
         copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
 
         Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
-        "invalid_grant"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
+        "invalid_grant", (INVALID_CLIENT), over REST 401 with "invalid_client"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
         (TOO_MANY_ATTEMPTS, OVERLOADED).
         """
 

@@ -1,0 +1,1 @@
+"""Background work: a Celery app, its tasks, and what feeds it."""

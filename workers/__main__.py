@@ -1,0 +1,77 @@
+"""The processes of background work: `python -m workers dispatch`, `… beat`, `… work orders`, `… work payouts`."""
+
+import sys
+import warnings
+
+import uvloop
+from celery import signals
+from celery.exceptions import SecurityWarning
+from prometheus_client import start_http_server
+
+from kit import telemetry
+from workers import calls, daily
+from workers.app import WORKERS, app, configure, configure_worker
+from workers.settings import DispatcherSettings, WorkerSettings
+
+TASKS = ("workers.orders", "workers.payouts", "workers.daily")
+"""Modules with tasks."""
+
+
+def work(kind: str) -> None:
+    """Runs tasks until told to stop, which waits for those that have begun."""
+    settings = WorkerSettings.load()
+    telemetry.configure(f"worker-{kind}", settings.log_level, settings.log_format, 0)
+    # That is about pickled tasks, which are not accepted.
+    warnings.simplefilter("ignore", SecurityWarning)
+    configure_worker(settings, kind)
+    calls.configure(settings)
+    app.conf.imports = TASKS
+
+    @signals.worker_ready.connect(weak=False)
+    def measure(**_: object) -> None:
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, addr="127.0.0.1")
+
+    app.worker_main([
+        "--quiet",
+        "worker",
+        f"--queues={','.join(WORKERS[kind])}",
+        f"--hostname={kind}@%h",
+        "--loglevel=WARNING",
+        # What they are for, nobody uses; without them an idle worker is idle.
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ])  # fmt: skip
+
+
+def beat() -> None:
+    """Starts tasks when it is time, until told to stop."""
+    settings = daily.BeatSettings.load()
+    telemetry.configure("beat", settings.log_level, settings.log_format, settings.metrics_port)
+    configure(settings)
+    app.conf.beat_schedule = daily.schedule(settings)
+    app.start(["--quiet", "beat", f"--schedule={settings.beat_file}", "--pidfile=", "--loglevel=WARNING"])
+
+
+def dispatch() -> None:
+    """Turns events into tasks until told to stop."""
+    settings = DispatcherSettings.load()
+    telemetry.configure("dispatcher", settings.log_level, settings.log_format, 0)
+    # Imported here: workers have no use for NATS and its client.
+    from workers import dispatcher  # noqa: PLC0415
+
+    uvloop.run(dispatcher.run(settings))
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["dispatch"]:
+            dispatch()
+        case ["beat"]:
+            beat()
+        case ["work", kind] if kind in WORKERS:
+            work(kind)
+        case _:
+            kinds = " | ".join(f"work {kind}" for kind in WORKERS)
+            raise SystemExit(f"usage: python -m workers dispatch | beat | {kinds}")
