@@ -145,7 +145,7 @@ bench: .venv/.dev ## Measure orders per second and latency beside pgbench
 load-million: .venv/.dev ## Load a million orders and measure reads, plans and the check with them; takes minutes
 	@$(BIN)/python -m tests.bench.million $(ARGS)
 
-chaos: .venv/.dev ## Kill each process and wipe NATS under load, then check; SEED=n repeats a run
+chaos: .venv/.dev ## Kill each process and wipe NATS and the broker under load, then check; SEED=n repeats a run
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays

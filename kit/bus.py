@@ -178,6 +178,13 @@ class Bus:
             raise Unavailable from error
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
+    async def is_idle(self, consumer: Consumer) -> bool:
+        """Says whether nothing waits for a consumer; False when nobody can tell, or there has never been one."""
+        try:
+            return await self.lag(consumer) == 0
+        except Unavailable:
+            return False
+
     async def stop_consuming(self) -> None:
         """Returns when the batches that were begun are finished; no further ones are."""
         self._stop.set()

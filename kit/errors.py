@@ -97,6 +97,12 @@ class Aborted(Error):
     reason = "ABORTED"
 
 
+class TransitionNotAllowed(FailedPrecondition):
+    """The status does not allow this."""
+
+    reason = "TRANSITION_NOT_ALLOWED"
+
+
 class StaleEtag(Aborted):
     """It has changed since you read it (the etag is another now); read it again and repeat what still makes sense."""
 

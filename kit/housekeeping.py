@@ -82,8 +82,7 @@ class Housekeeping:
     async def _measure_now_and_then(self) -> None:
         while True:
             await self._measure_database()
-            for consumer in self._consumers:
-                await self._measure_lag(consumer)
+            await measure_lag(self._bus, self._consumers)
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _measure_database(self) -> None:
@@ -105,10 +104,13 @@ class Housekeeping:
         if self._has_inbox:
             INBOX_ROWS.set(inbox_rows)
 
-    async def _measure_lag(self, consumer: Consumer) -> None:
+
+async def measure_lag(bus: Bus, consumers: Sequence[Consumer]) -> None:
+    """Measures what waits for consumers."""
+    for consumer in consumers:
         lag = nan
         try:
-            lag = await self._bus.lag(consumer)
+            lag = await bus.lag(consumer)
         except Exception as error:
             log.warning("measuring_failed", consumer=consumer.name, error=repr(error))
         LAG.labels(consumer.name).set(lag)

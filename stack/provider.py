@@ -297,6 +297,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
+            if self.close_connection:
+                # Else a client that does not see it in time sends its next request here.
+                self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(body if whole else body[: len(body) // 2])
         if not whole:

@@ -120,7 +120,9 @@ class RunningStack:
             nats_url=urls["nats"],
             redis_url=urls["redis"],
             provider_url=f"http://127.0.0.1:{ports['provider']}",
-            metrics_urls={name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in names},
+            metrics_urls={
+                name: f"http://127.0.0.1:{ports[f'{name}-metrics']}/metrics" for name in (*names, "dispatcher")
+            },
         )
 
     def url_of(self, service: str, database: str) -> str:

@@ -23,6 +23,7 @@ from gozon.payouts.v1.events_pb2 import PayoutRequested
 from kit.bus import Bus
 from kit.errors import Unavailable
 from kit.events import Event
+from kit.housekeeping import MEASURE_SECONDS, measure_lag
 from services.topology import (
     CONSUMERS,
     DISPATCHER_CONSUMERS,
@@ -135,26 +136,35 @@ class Dispatcher:
                 app.send_task(name, args=arguments, headers={TRACE_HEADER: event.traceparent}, producer=producer)
 
 
+async def _measure(bus: Bus) -> None:
+    """Measures for ever what waits in NATS for want of room: the broker alone looks the same however much that is."""
+    while True:
+        await measure_lag(bus, DISPATCHER_CONSUMERS)
+        await asyncio.sleep(MEASURE_SECONDS)
+
+
 async def run(settings: DispatcherSettings) -> None:
     """Dispatches until told to stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     configure(settings)
     queues = Queues(settings.broker_url)
     dispatcher = Dispatcher(queues, settings.max_queued)
     bus = Bus(settings.nats_url, STREAMS, (*CONSUMERS, *DISPATCHER_CONSUMERS))
     await bus.connect()
-    consuming = [
+    # Not before: whoever waits for NATS has nothing to finish, and would not hear of it.
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    running = [
         asyncio.create_task(bus.consume(consumer, dispatcher.dispatch, None, room=partial(dispatcher.has_room, kind)))
         for consumer, kind in ((WORKERS_ORDERS, "orders"), (WORKERS_PAYOUTS, "payouts"))
     ]
+    running.append(asyncio.create_task(_measure(bus)))
     if settings.metrics_port:
         REGISTRY.register(queues)
         start_http_server(settings.metrics_port, addr="127.0.0.1")
     log.info("dispatching")
     stopped = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait((stopped, *consuming), return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait((stopped, *running), return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
     await bus.stop_consuming()
     await bus.close()

@@ -32,16 +32,16 @@ class WorkerSettings(BrokerSettings):
     """http://host:port of the payout provider."""
     provider_secret: SecretStr
     """What the worker shows the payout provider."""
-    provider_seconds: float = Field(default=10.0, gt=0, le=20)
-    """So long the payout provider may take to connect, and to say something; then what it did is unknown."""
-    visibility_seconds: int = Field(default=300, gt=0)
+    visibility_seconds: int = Field(default=150, gt=0)
     """A task whose worker died is given to another one after so long. The same for all workers."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Tasks at once, each in a process of its own."""
     task_seconds: int = Field(default=60, ge=10)
-    """A task that takes longer is killed; ten seconds before, it is told to stop."""
+    """A task that takes longer is killed; some seconds before, it is told to stop."""
     process_order_seconds: float = Field(default=2.0, ge=0)
     """How long processing an order takes."""
+    provider_seconds: float = Field(default=10.0, gt=0, le=20, validate_default=True)
+    """So long the payout provider may take to connect, and to say something; then what it did is unknown."""
 
     @field_validator("task_seconds")
     @classmethod
@@ -52,9 +52,10 @@ class WorkerSettings(BrokerSettings):
             raise ValueError(f"with this, GOZON_VISIBILITY_SECONDS must be more than {longest:.0f}")
         return seconds
 
-    @field_validator("process_order_seconds")
+    @field_validator("process_order_seconds", "provider_seconds")
     @classmethod
     def _before_it_is_stopped(cls, seconds: float, others: ValidationInfo) -> float:
+        # Else a task is told to stop in the middle of it, each time anew.
         if seconds > others.data.get("task_seconds", seconds * 2) / 2:
             raise ValueError("must be at most half of GOZON_TASK_SECONDS")
         return seconds

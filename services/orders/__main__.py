@@ -11,7 +11,6 @@ from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
-from kit.errors import Unavailable
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import Settings
@@ -54,13 +53,7 @@ async def serve(settings: OrdersSettings) -> None:
     service = OrderService(database, outbox, cached, Watchers(bus))
     settlement = Settlement(database, outbox, cached)
 
-    async def workers_are_idle() -> bool:
-        try:
-            return await bus.lag(WORKERS_ORDERS) == 0
-        except Unavailable:
-            # Nobody can tell, or there have never been any.
-            return False
-
+    workers_are_idle = partial(bus.is_idle, WORKERS_ORDERS)
     sweeper = Sweeper(database, outbox, settings.pending_seconds, settings.processing_seconds, workers_are_idle)
     housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))

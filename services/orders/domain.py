@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from kit.errors import FailedPrecondition, InvalidArgument, NotFound
+from kit.errors import FailedPrecondition, InvalidArgument, NotFound, TransitionNotAllowed
 
 MAX_TOTAL_PRICE = 1_000_000_000_000
 """In minor units."""
@@ -78,12 +78,6 @@ class TotalTooLarge(InvalidArgument):
     """The total price of an order is at most 1,000,000,000,000 minor units."""
 
     reason = "TOTAL_TOO_LARGE"
-
-
-class TransitionNotAllowed(FailedPrecondition):
-    """The order's status does not allow this."""
-
-    reason = "TRANSITION_NOT_ALLOWED"
 
 
 class RefundTooLarge(FailedPrecondition):

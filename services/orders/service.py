@@ -15,7 +15,7 @@ from kit import idempotency
 from kit.auth import Identity
 from kit.batch import Batcher
 from kit.db import Database, Transaction, atomic
-from kit.errors import Error, PermissionDenied, StaleEtag
+from kit.errors import Error, PermissionDenied, StaleEtag, TransitionNotAllowed
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import trace_id, traceparent
@@ -34,7 +34,6 @@ from services.orders.domain import (
     SHIPPED,
     WAITING,
     OrderNotFound,
-    TransitionNotAllowed,
 )
 from services.orders.events import QUESTIONS, Refund, Verdict
 from services.orders.repository import Change, Stored

@@ -24,7 +24,7 @@ from services.payments.domain import Limits
 from services.payments.payouts_api import PayoutsApi
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
-from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS
+from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS, WORKERS_PAYOUTS
 
 
 class PaymentsSettings(Settings):
@@ -80,7 +80,7 @@ async def serve(settings: PaymentsSettings) -> None:
             outbox.run,
             partial(consume, bus, service, database),
             service.release_expired_now_and_then,
-            payouts.ask_again_now_and_then,
+            partial(payouts.ask_again_now_and_then, partial(bus.is_idle, WORKERS_PAYOUTS)),
             housekeeping.run,
         ],
         drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],

@@ -9,7 +9,7 @@ Once a payout was begun its provider may have paid it: only what the provider sa
 
 from collections.abc import Mapping
 
-from kit.errors import FailedPrecondition, InvalidArgument, NotFound
+from kit.errors import FailedPrecondition, InvalidArgument, NotFound, TransitionNotAllowed
 from services.payments import ledger
 
 PENDING = "PENDING"
@@ -56,12 +56,6 @@ class PayoutLimit(FailedPrecondition):
     """This is more than one payout may be."""
 
     reason = "PAYOUT_LIMIT"
-
-
-class TransitionNotAllowed(FailedPrecondition):
-    """The payout's status does not allow this."""
-
-    reason = "TRANSITION_NOT_ALLOWED"
 
 
 class RecipientMismatch(InvalidArgument):

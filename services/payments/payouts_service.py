@@ -1,6 +1,7 @@
 """What Payments does for payouts."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from gozon.payouts.v1.payouts_pb2 import CreatePayoutRequest, Payout, Recipient,
 from kit import idempotency
 from kit.auth import Identity
 from kit.db import Database, Transaction, atomic
-from kit.errors import IdempotencyKeyReused, PermissionDenied, StaleEtag
+from kit.errors import IdempotencyKeyReused, PermissionDenied, StaleEtag, TransitionNotAllowed
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.sealing import Sealer
@@ -27,12 +28,11 @@ from services.payments.payouts import (
     PROCESSING,
     START,
     PayoutNotFound,
-    TransitionNotAllowed,
 )
 from services.payments.payouts_repository import Change, Filter, Stored
 
 SWEEP_SECONDS = 5.0
-SWEEP_LIMIT = 500
+SWEEP_LIMIT = 200
 
 log = structlog.get_logger()
 
@@ -203,14 +203,15 @@ class PayoutService:
         log.info("payout_finished", payout_id=payout_id, status=outcome)
         return payout
 
-    async def ask_again_now_and_then(self) -> None:
-        """Asks workers again for what they have not ended, for ever.
+    async def ask_again_now_and_then(self, workers_are_idle: Callable[[], Awaitable[bool]]) -> None:
+        """Asks workers again for what they have not ended, for ever, whenever nothing new waits for them.
 
-        This is what makes the loss of a queue harmless: the question was in there.
+        This is what makes the loss of a queue harmless: the question was in there. As long as questions wait, that of a
+        payout may be one of them; and what a provider takes days for must not come before what is new.
         """
         while True:
             try:
-                while found := await self.ask_again():
+                if await workers_are_idle() and (found := await self.ask_again()):
                     log.warning("asked_again", payouts=found)
             except Exception as error:
                 log.warning("sweep_failed", error=repr(error))
@@ -218,7 +219,7 @@ class PayoutService:
 
     @atomic
     async def ask_again(self) -> int:
-        """Asks workers again for at most 500 payouts, and returns for how many it did."""
+        """Asks workers again for at most 200 payouts, and returns for how many it did."""
         async with self._database.transaction() as tx:
             found = await payouts_repository.unended(tx, datetime.now(UTC), SWEEP_LIMIT)
             await self._outbox.add(tx, [events.payout_requested(payout_id, user, "") for payout_id, user in found])

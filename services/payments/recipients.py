@@ -12,7 +12,8 @@ _DETAILS = {Recipient.CARD: "card", Recipient.BANK_ACCOUNT: "bank_account", Reci
 _CARD = re.compile(r"[1-9][0-9]{11,18}")
 _IBAN = re.compile(r"[A-Za-z]{2}[0-9]{2}[A-Za-z0-9]{11,30}")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
-_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
+# Digits of any script, with up to two of whatever else is written between them.
+_LONG_NUMBER = re.compile(r"\d(?:[\W_]{0,2}\d){6,}")
 
 
 def checked(recipient: Recipient) -> Recipient:

@@ -19,14 +19,22 @@ RATE_LIMIT_SCALE = 1_000_000
 
 @asynccontextmanager
 async def own_stack(
-    name: str, instances: Mapping[str, int] | None = None, *, log_level: LogLevel = "warning"
+    name: str,
+    instances: Mapping[str, int] | None = None,
+    *,
+    log_level: LogLevel = "warning",
+    settings: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Stack]:
     """Starts a stack and stops it at the end, whatever happens. Errors: stack.control.UpError."""
     # Not in /tmp: that may lie in memory, where a commit costs nothing.
     DEFAULT_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = Home(Path(tempfile.mkdtemp(prefix=f"{name}-", dir=DEFAULT_HOME)))
     options = Options(
-        free_ports=True, instances=dict(instances or {}), rate_limit_scale=RATE_LIMIT_SCALE, log_level=log_level
+        free_ports=True,
+        instances=dict(instances or {}),
+        rate_limit_scale=RATE_LIMIT_SCALE,
+        log_level=log_level,
+        settings=dict(settings or {}),
     )
     me = asyncio.current_task()
     assert me is not None

@@ -1,4 +1,5 @@
-"""Everything is killed once and NATS loses its storage while people shop; then no money may be lost or doubled.
+"""Everything is killed and NATS and the broker lose their storage while people shop and are paid out; then no money may
+be lost or doubled.
 
 `make chaos` runs it.
 """

@@ -1,4 +1,7 @@
-"""`python -m tests.chaos`: kill -9 of everything in turn under load, then proof that no money was lost or doubled."""
+"""`python -m tests.chaos`: kill -9 of everything in turn under load, then proof that no money was lost or doubled.
+
+`--payouts 20`: nobody orders, 20 payouts are made a second, and what pays them is killed, again and again.
+"""
 
 import argparse
 import asyncio
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import httpx
 from rich.box import SIMPLE_HEAD
@@ -19,13 +23,27 @@ from rich.console import Console
 from rich.table import Table
 
 from stack.home import ADMIN_EMAIL, DEFAULT_HOME, Stack
+from stack.provider import MISBEHAVIOUR
 from tests.bench.people import Person, make_people, sign_in
 from tests.bench.stack import address, own_stack, processes
+from tests.chaos.clients import CHANNEL_OPTIONS, Book
 from tests.chaos.killer import BACKEND, PROCESS_OF, Kill, Killer
-from tests.chaos.shoppers import CHANNEL_OPTIONS, Book, GrpcShopper, RestShopper, Shopper
-from tests.chaos.verify import SHOWN, settle, violations
+from tests.chaos.payees import GrpcPayee, Payee, RestPayee
+from tests.chaos.shoppers import GrpcShopper, RestShopper, Shopper
+from tests.chaos.verify import SHOWN, provided_by, settle, violations
+from tests.workers.simulator import Provider
 
-INSTANCES = {"users": 2, "orders": 2, "payments": 2}
+INSTANCES = {"users": 2, "orders": 2, "payments": 2, "worker-payouts": 2}
+SETTINGS = {
+    "worker.process_order_seconds": 0,
+    "worker.provider_seconds": 1,
+    # What a dead worker had taken is given to another one while we watch.
+    "worker.task_seconds": 20,
+    "worker.visibility_seconds": 81,
+}
+PAYOUTS_PER_SECOND = 5.0
+"""Beside shopping."""
+SECONDS_PER_KILL = 3.0
 PEOPLE = 12
 RICH, POOR = 1_000_000, 500
 THINK_SECONDS = 0.1
@@ -34,29 +52,38 @@ AFTERMATH_SECONDS = 5.0
 console = Console(highlight=False)
 
 
-async def chaos(seed: int, kills: int | None, seconds: float) -> list[str]:
+async def chaos(seed: int, kills: int | None, seconds: float, payouts: float | None) -> list[str]:
     """Starts a stack, loads it, kills, waits until all is settled, and returns what is wrong."""
-    async with own_stack("chaos", INSTANCES, log_level="info") as stack:
+    async with own_stack("chaos", INSTANCES, log_level="info", settings=SETTINGS) as stack:
         books = await _people(stack)
         admin = await sign_in(address(stack, "edge"), ADMIN_EMAIL, stack.secrets.admin)
+        await _misbehave(stack, seed)
         began = time.monotonic()
-        killer = Killer(stack, seed, lambda line: console.print(f"  {time.monotonic() - began:5.1f} s  {line}"))
+
+        def tell(line: str) -> None:
+            console.print(f"  {time.monotonic() - began:5.1f} s  {line}")
+
+        killer = Killer(stack, seed, tell)
+        victims = killer.all_victims() if payouts is None else killer.background()
         async with (
             grpc.aio.insecure_channel(address(stack, "edge"), options=CHANNEL_OPTIONS) as channel,
             httpx.AsyncClient(base_url=stack.edge_url) as client,
         ):
-            shoppers = _shoppers(books, admin, seed, channel, client)
+            shoppers = _shoppers(books, admin, seed, channel, client) if payouts is None else []
+            payees = _payees(books, seed, payouts or PAYOUTS_PER_SECOND, channel, client)
             stop = asyncio.Event()
-            shopping = asyncio.gather(*(shopper.shop(stop) for shopper in shoppers))
-            await killer.run(kills or len(killer.all_victims()), seconds)
+            load = asyncio.gather(
+                *(shopper.shop(stop) for shopper in shoppers), *(payee.collect(stop) for payee in payees)
+            )
+            await killer.run(victims, kills or max(len(victims), round(seconds / SECONDS_PER_KILL)), seconds)
             stop.set()
-            await shopping
-        console.print(f"All requests are answered after {time.monotonic() - began:.0f} s; waiting until all settle")
+            await load
+        tell("all requests are answered; waiting until all settle")
         found = [f"{kill.victim} did not come back" for kill in killer.kills if kill.back_at is None]
         settled = None
         try:
-            settled = await settle(stack)
-            console.print(f"Settled after another {settled:.1f} s")
+            settled = await settle(stack, tell)
+            tell(f"settled after another {settled:.1f} s")
             found += await violations(stack, books)
         except TimeoutError:
             found.append("not settled in time: something is stuck")
@@ -75,11 +102,22 @@ async def chaos(seed: int, kills: int | None, seconds: float) -> list[str]:
                     for kill in killer.kills
                 ],
                 "orders": sum(len(book.orders) for book in books),
+                "payouts": await _show_payouts(stack),
                 "settled_after": settled,
                 "violations": found,
             },
         )
     return found
+
+
+async def _misbehave(stack: Stack, seed: int) -> None:
+    """Has the provider do now and then all that it can do wrong; how often, the seed decides."""
+    chance = random.Random(seed)
+    rates = {word: chance.uniform(0.02, 0.08) for word in MISBEHAVIOUR}
+    provider = Provider(stack.provider_url, stack.secrets.provider)
+    async with provider.client:
+        # Held for longer than a worker waits.
+        await provider.behave(rates=rates, delay_seconds=0.02, pending_seconds=1, hold_seconds=1.5)
 
 
 async def _people(stack: Stack) -> list[Book]:
@@ -100,6 +138,20 @@ def _shoppers(
         if number % 2
         else RestShopper(book, admin, f"{seed}-{number}", THINK_SECONDS, client)
         for number, book in enumerate(books)
+    ]
+
+
+def _payees(
+    books: Sequence[Book], seed: int, per_second: float, channel: grpc.aio.Channel, client: httpx.AsyncClient
+) -> list[Payee]:
+    """Those who have enough money; every other one over REST."""
+    rich = [book for book in books if book.deposited == RICH]
+    each = per_second / len(rich)
+    return [
+        GrpcPayee(book, f"{seed}-payee-{number}", each, channel)
+        if number % 2
+        else RestPayee(book, f"{seed}-payee-{number}", each, client)
+        for number, book in enumerate(rich)
     ]
 
 
@@ -128,6 +180,23 @@ def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
     )
 
 
+async def _show_payouts(stack: Stack) -> dict[str, int]:
+    """Prints and returns how many payouts ended how, and how many the provider was asked to pay."""
+    connection = await asyncpg.connect(stack.database_url("payments"))
+    rows = await connection.fetch("SELECT status, count(*) AS payouts FROM payouts GROUP BY status ORDER BY status")
+    await connection.close()
+    counts: dict[str, int] = {row["status"]: row["payouts"] for row in rows}
+    entries = (await provided_by(stack)).values()
+    facts = {
+        "accepted": sum(counts.values()),
+        **counts,
+        "in the provider's book": len(entries),
+        "sent there more than once": sum(entry["requests"] > 1 for entry in entries),
+    }
+    console.print(f"Payouts: {', '.join(f'{count} {what}' for what, count in facts.items())}")
+    return facts
+
+
 def _keep(stack: Stack, facts: dict[str, Any]) -> None:
     """Writes down what was done, in seconds since the beginning, and keeps the logs if something is wrong."""
     folder: Path = DEFAULT_HOME / "chaos" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{facts['seed']}"
@@ -144,15 +213,16 @@ def main() -> None:
     """Runs chaos once; exits 1 and says what is wrong when anything is."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeats the order and the gaps of an earlier run's kills")
+    parser.add_argument("--kills", type=int, help="how many (default: each victim once, and one in three seconds)")
+    parser.add_argument("--seconds", type=float, default=60, help="over how long they are spread (default 60)")
     parser.add_argument(
-        "--kills", type=int, help="how many (default: each process, a PostgreSQL backend, and NATS with its storage)"
+        "--payouts", type=float, metavar="PER_SECOND", help="no orders, but so many payouts; only what pays is killed"
     )
-    parser.add_argument("--seconds", type=float, default=50, help="over how long they are spread (default 50)")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     console.print(f"Seed {seed}")
     try:
-        found = asyncio.run(chaos(seed, given.kills, given.seconds))
+        found = asyncio.run(chaos(seed, given.kills, given.seconds, given.payouts))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted; nothing is left running")
     for violation in found[:SHOWN]:
@@ -160,7 +230,7 @@ def main() -> None:
     if found:
         console.print(f"✗ {len(found)} violations; repeat with --seed {seed}", style="red")
         sys.exit(1)
-    console.print("✓ Every accepted order came to its end, no money is lost or doubled, nothing is stuck")
+    console.print("✓ Every accepted order and payout came to its end, no money is lost or doubled, nothing is stuck")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,18 @@ BACKEND = "postgres backend"
 """A session of a service: PostgreSQL then ends all sessions and recovers, its first process survives."""
 STORAGE = "nats and its storage"
 """All streams, consumers and messages are gone; the services declare the former anew and ask again for the latter."""
-PROCESS_OF = {STORAGE: "nats"}
+TASKS = "broker and its storage"
+"""All tasks are gone; Orders and Payments ask again for what was not done."""
+PROCESS_OF = {STORAGE: "nats", TASKS: "broker"}
 """Whose process is killed, where the victim is named otherwise."""
+STORED_IN = {STORAGE: "nats/jetstream", TASKS: "broker/appendonlydir"}
+"""Folders in the stack's home, for the victims that lose theirs."""
+TAKERS = {STORAGE: "payments", TASKS: "worker"}
+"""What the processes are called that take what is in there."""
 UNTAKEN_SECONDS = 0.4
-"""Less than Payments takes to come back."""
+"""Less than these take to come back."""
+BACKGROUND = ("beat", "broker", "dispatcher", "provider", "worker")
+"""What the processes are called that pay out and process."""
 BACK_SECONDS = 60.0
 POLL_SECONDS = 0.02
 
@@ -40,7 +48,7 @@ class Kill:
 
 
 class Killer:
-    """Kills each process of a stack, a session of PostgreSQL, and NATS together with its storage."""
+    """Kills processes of a stack, a session of PostgreSQL, and NATS and the broker together with their storage."""
 
     def __init__(self, stack: Stack, seed: int, tell: Tell) -> None:
         self.kills: list[Kill] = []
@@ -50,15 +58,19 @@ class Killer:
 
     def all_victims(self) -> list[str]:
         """Everything that can be killed."""
-        return [*processes(self._stack), BACKEND, STORAGE]
+        return [*processes(self._stack), BACKEND, STORAGE, TASKS]
 
-    async def run(self, count: int, seconds: float) -> None:
-        """Kills `count` victims in about `seconds`, and returns when all that was killed is back, or given up.
+    def background(self) -> list[str]:
+        """What of that pays out and processes; everything else can do without."""
+        return [victim for victim in self.all_victims() if victim.startswith(BACKGROUND)]
+
+    async def run(self, victims: Sequence[str], count: int, seconds: float) -> None:
+        """Kills so many `victims` in about `seconds`, and returns when all that was killed is back, or given up.
 
         It does not wait for one to be back before it kills another, so outages overlap now and then.
         """
         watches: list[asyncio.Task[None]] = []
-        for victim in self._victims(count):
+        for victim in self._sequence(victims, count):
             await asyncio.sleep(self._random.uniform(0.3, 1.7) * seconds / count)
             watches += await self.kill(victim)
         await asyncio.gather(*watches)
@@ -66,10 +78,10 @@ class Killer:
     async def kill(self, victim: str) -> list[asyncio.Task[None]]:
         """Kills once, and returns what waits until all that was killed is back."""
         watches = []
-        if victim == STORAGE:
-            # While nobody takes them, the events are in the storage, and something is lost with it.
-            await self._until_ready("nats", other_than=0)
-            watches += [await self._kill(name) for name in processes(self._stack) if name.startswith("payments")]
+        if victim in TAKERS:
+            # While nobody takes it, what is to be lost is in the storage.
+            await self._until_ready(PROCESS_OF[victim], other_than=0)
+            watches += [await self._kill(name) for name in processes(self._stack) if name.startswith(TAKERS[victim])]
             await asyncio.sleep(UNTAKEN_SECONDS)
         return [*watches, await self._kill(victim)]
 
@@ -80,28 +92,26 @@ class Killer:
         self._tell(f"SIGKILL to {victim}, pid {kill.pid}")
         return asyncio.create_task(self._watch(kill, back))
 
-    def _victims(self, count: int) -> Sequence[str]:
+    def _sequence(self, victims: Sequence[str], count: int) -> Sequence[str]:
         """Each once in random order, then each once more, …"""
-        victims: list[str] = []
-        while len(victims) < count:
-            all_of_them = sorted(self.all_victims())
-            self._random.shuffle(all_of_them)
-            victims += all_of_them
-        return victims[:count]
+        chosen: list[str] = []
+        while len(chosen) < count:
+            chosen += self._random.sample(sorted(victims), len(victims))
+        return chosen[:count]
 
     async def _kill_process(self, victim: str) -> tuple[Kill, Awaitable[None]]:
         name = PROCESS_OF.get(victim, victim)
         await self._until_ready(name, other_than=0)
         pid = processes(self._stack)[name]["pid"]
         os.kill(pid, signal.SIGKILL)
-        if victim == STORAGE:
-            self._wipe_nats()
+        if victim in STORED_IN:
+            self._wipe(STORED_IN[victim])
         return Kill(victim, pid, time.monotonic()), self._until_ready(name, other_than=pid)
 
-    def _wipe_nats(self) -> None:
-        # Out of the way in one step, because the next NATS starts in a tenth of a second.
-        wiped = self._stack.home.path / "nats-wiped"
-        (self._stack.home.path / "nats" / "jetstream").replace(wiped)
+    def _wipe(self, folder: str) -> None:
+        # Out of the way in one step, because the next process starts in a tenth of a second.
+        wiped = self._stack.home.path / "wiped"
+        (self._stack.home.path / folder).replace(wiped)
         shutil.rmtree(wiped)
 
     async def _kill_backend(self) -> tuple[Kill, Awaitable[None]]:

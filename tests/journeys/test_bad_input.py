@@ -313,7 +313,7 @@ async def test_signing_in_badly_is_refused_and_does_not_tell_who_exists(edge: Ed
         answers.append(await edge.rest.post("/token", data=form))
         assert_refused(answers[-1], 400, "INVALID_CREDENTIALS", "invalid_grant")
     assert answers[0].json() == answers[1].json()
-    refused_grant = await edge.rest.post("/token", data={"grant_type": "client_credentials"})
+    refused_grant = await edge.rest.post("/token", data={"grant_type": "implicit"})
     assert_refused(refused_grant, 400, "UNSUPPORTED_GRANT_TYPE", "unsupported_grant_type")
     assert_refused(await edge.rest.post("/token/revoke", data={"token": ""}), 400, "INVALID_REQUEST", "invalid_request")
 

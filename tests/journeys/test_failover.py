@@ -21,7 +21,7 @@ from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from stack.config import SERVICES
 from tests.bench.people import FUNDS, Person, make_people
 from tests.bench.stack import address, processes
-from tests.chaos.shoppers import Book, Bought
+from tests.chaos.clients import Book, Bought
 from tests.chaos.verify import settle, violations
 from tests.journeys.conftest import Mortal
 

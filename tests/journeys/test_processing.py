@@ -29,6 +29,7 @@ NewWorker = Callable[..., Worker]
 
 MAX_QUEUED = 5
 ABSENT = "worker-orders=0,worker-payouts=0"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PROCESSED = (TaskName.PROCESS_ORDER, "succeeded")
 FOR_LONG = 30
 """Seconds of work that end by nothing but a death."""
@@ -55,10 +56,11 @@ async def ann(edge: Edge) -> User:
     return user
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
 async def broker(own: Stack) -> AsyncIterator[Broker]:
-    """The tasks that wait."""
+    """The tasks that wait or were taken, at first none: a worker of the test before may have died with some."""
     broker = Broker(own.broker_url)
+    await broker.client.flushall()
     yield broker
     await broker.client.aclose()
 
@@ -77,9 +79,9 @@ def new_worker(own: Stack, tmp_path: Path) -> Iterator[NewWorker]:
         worker.kill()
 
 
-async def create_order(edge: Edge, user: User) -> str:
+async def create_order(edge: Edge, user: User, **headers: str) -> str:
     """Creates an order and returns its id when it is paid."""
-    answer = await edge.rest.post("/orders", json={"amount": 1}, headers=user.headers)
+    answer = await edge.rest.post("/orders", json={"amount": 1}, headers={**user.headers, **headers})
     assert answer.status_code == 201, answer.text
     order_id: str = answer.json()["id"]
     assert (await edge.settled(user, order_id))["status"] == "PAID"
@@ -95,11 +97,13 @@ async def all_processed_once(edge: Edge, user: User, *orders: str) -> None:
         assert sorted(causes) == ["CREATED", "PAYMENT", "PROCESSING"]
 
 
-async def a_worker_has_taken(broker: Broker, tasks: int, kind: str = "orders") -> None:
-    async def so_many() -> bool:
-        return await broker.taken(kind) == tasks
+async def is_at_work(worker: Worker) -> None:
+    """Waits until a worker has begun a task."""
 
-    await eventually(so_many)
+    async def begun() -> bool:
+        return await worker.running() == 1
+
+    await eventually(begun)
 
 
 async def make_older(url: str, statement: str) -> None:
@@ -177,12 +181,12 @@ async def test_a_payout_whose_task_is_lost_is_paid_later(
 
 
 async def test_a_task_that_is_delivered_again_has_one_effect(
-    own: Stack, edge: Edge, ann: User, broker: Broker, new_worker: NewWorker
+    own: Stack, edge: Edge, ann: User, new_worker: NewWorker
 ) -> None:
     worker = new_worker("orders", process_order_seconds=3, concurrency=2)
     await worker.start()
-    order = await create_order(edge, ann)
-    await a_worker_has_taken(broker, 1)
+    order = await create_order(edge, ann, traceparent=TRACE)
+    await is_at_work(worker)
     _visibility_times_out(own)
     # Both are at it, and neither knows of the other.
     await all_processed_once(edge, ann, order)
@@ -191,6 +195,8 @@ async def test_a_task_that_is_delivered_again_has_one_effect(
         return await worker.ended() == outcome
 
     await eventually(lambda: ended({PROCESSED: 2}))
+    lines = [line for line in worker.log() if f"Order {order} processed" in line]
+    assert [TRACE[3:35] in line for line in lines] == [True, True]
     # Once more, as after a question that crossed the answer.
     configure(BrokerSettings(broker_url=own.broker_url))
     with app.connection_for_write() as connection:
@@ -202,12 +208,12 @@ async def test_a_task_that_is_delivered_again_has_one_effect(
 
 
 async def test_when_the_process_of_a_task_dies_another_one_does_it(
-    edge: Edge, ann: User, broker: Broker, new_worker: NewWorker
+    edge: Edge, ann: User, new_worker: NewWorker
 ) -> None:
     worker = new_worker("orders", process_order_seconds=2, concurrency=1)
     await worker.start()
     order = await create_order(edge, ann)
-    await a_worker_has_taken(broker, 1)
+    await is_at_work(worker)
     worker.kill_children()
     await all_processed_once(edge, ann, order)
 
@@ -215,18 +221,19 @@ async def test_when_the_process_of_a_task_dies_another_one_does_it(
         return await worker.ended() == {(TaskName.PROCESS_ORDER, "lost"): 1, PROCESSED: 1}
 
     await eventually(counted)
+    assert await worker.running() == 0
 
 
 async def test_when_a_worker_is_killed_its_task_is_given_to_another_one(
-    own: Stack, edge: Edge, ann: User, broker: Broker, new_worker: NewWorker
+    edge: Edge, ann: User, broker: Broker, new_worker: NewWorker
 ) -> None:
     worker = new_worker("orders", process_order_seconds=FOR_LONG, concurrency=1)
     await worker.start()
     order = await create_order(edge, ann)
-    await a_worker_has_taken(broker, 1)
+    await is_at_work(worker)
     worker.kill()
     assert await broker.taken("orders") == 1
-    _visibility_times_out(own)
+    await broker.make_older("orders")
     await new_worker("orders", process_order_seconds=0).start()
     await all_processed_once(edge, ann, order)
 
@@ -237,7 +244,7 @@ async def test_a_worker_that_is_stopped_ends_its_task_and_leaves_the_others(
     worker = new_worker("orders", process_order_seconds=2, concurrency=1)
     await worker.start()
     orders = [await create_order(edge, ann) for _ in range(3)]
-    await a_worker_has_taken(broker, 1)
+    await is_at_work(worker)
     assert await worker.stop() == 0
     assert [order for order in orders if any(f"Order {order} processed" in line for line in worker.log())] == orders[:1]
     assert await broker.taken("orders") == 0

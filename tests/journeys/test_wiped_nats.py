@@ -10,8 +10,9 @@ import httpx
 from stack.home import ADMIN_EMAIL
 from tests.bench.people import make_people, sign_in
 from tests.bench.stack import address
+from tests.chaos.clients import CHANNEL_OPTIONS, Book
 from tests.chaos.killer import STORAGE, Killer
-from tests.chaos.shoppers import CHANNEL_OPTIONS, Book, GrpcShopper, RestShopper, Shopper
+from tests.chaos.shoppers import GrpcShopper, RestShopper, Shopper
 from tests.chaos.verify import settle, violations
 from tests.journeys.conftest import Mortal
 

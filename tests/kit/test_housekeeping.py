@@ -303,8 +303,11 @@ async def test_metrics_tell_what_waits(payments_db: Database, nats_server: NatsS
         await begun.wait()
         # Delivered and not acknowledged: it is still to be done.
         assert await bus.lag(CONSUMER) == 1
+        assert not await bus.is_idle(CONSUMER)
         go_on.set()
         await eventually(lambda: shows(bus_consumer_lag=0))
+        assert await bus.is_idle(CONSUMER)
+        assert not await bus.is_idle(Consumer("nobody", "S", ("S.>",)))
         nats_server.kill()
         await eventually(lambda: shows(bus_consumer_lag=math.nan, dead_letters=1))
         await nats_server.start()

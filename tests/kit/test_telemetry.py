@@ -1,6 +1,7 @@
 """kit.telemetry: one trace id from the edge to the last event, and logs that hold no secrets."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from kit.telemetry import continue_trace
-from tests.support import RunningStack
+from tests.support import RunningStack, eventually
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -73,3 +74,16 @@ async def test_every_service_shows_its_metrics(service: str, stack: RunningStack
     assert answer.status_code == 200
     assert "rpc_seconds_bucket" in answer.text
     assert "process_cpu_seconds_total" in answer.text
+
+
+async def test_the_dispatcher_shows_what_waits_in_nats_for_workers(stack: RunningStack) -> None:
+    async with httpx.AsyncClient() as client:
+
+        async def shown() -> bool:
+            answer = await client.get(stack.metrics_urls["dispatcher"])
+            found = dict(re.findall(r'^bus_consumer_lag{consumer="(.+)"} (.+)$', answer.text, re.MULTILINE))
+            return found.keys() == {"workers-orders", "workers-payouts"} and all(
+                float(lag) >= 0 for lag in found.values()
+            )
+
+        await eventually(shown)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.errors import TransitionNotAllowed
 from services.orders.domain import (
     AUTHORIZE,
     AUTHORIZED,
@@ -24,7 +25,6 @@ from services.orders.domain import (
     RefundTooLarge,
     TotalMismatch,
     TotalTooLarge,
-    TransitionNotAllowed,
     require,
     require_refundable,
     total_price,

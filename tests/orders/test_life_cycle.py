@@ -10,9 +10,9 @@ from gozon.orders.v1.orders_pb2 import Order, OrderChange
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database, sql
-from kit.errors import PermissionDenied, StaleEtag
+from kit.errors import PermissionDenied, StaleEtag, TransitionNotAllowed
 from kit.ids import new_id
-from services.orders.domain import OrderNotFound, TooManyChanges, TransitionNotAllowed
+from services.orders.domain import OrderNotFound, TooManyChanges
 from services.orders.service import OrderService, Update
 from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper

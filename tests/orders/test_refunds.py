@@ -7,8 +7,8 @@ import pytest
 from gozon.orders.v1.orders_pb2 import Order
 from kit.bus import Bus
 from kit.db import Database
-from kit.errors import FailedPrecondition, IdempotencyKeyReused
-from services.orders.domain import RefundTooLarge, TransitionNotAllowed
+from kit.errors import FailedPrecondition, IdempotencyKeyReused, TransitionNotAllowed
+from services.orders.domain import RefundTooLarge
 from services.orders.service import OrderService
 from services.orders.settlement import Settlement
 from tests.orders.steps import (

@@ -15,12 +15,13 @@ from gozon.payouts.v1.payouts_pb2 import (
     StartPayoutResponse,
 )
 from kit.db import Database, sql
+from kit.errors import TransitionNotAllowed
+from services.payments import payouts_service
 from services.payments.domain import InsufficientFunds
 from services.payments.payouts import (
     NO_REASON,
     STEP_TO,
     TRANSITIONS,
-    TransitionNotAllowed,
     step_to,
 )
 from services.payments.payouts_api import PayoutsApi
@@ -46,6 +47,16 @@ from tests.payments.steps import account_with, deposit, money_of
 MONEY = 1000
 REQUESTED, CHANGED = "payouts.requested", "payouts.changed"
 STATUSES = Payout.PENDING, Payout.PROCESSING, Payout.COMPLETED, Payout.FAILED, Payout.CANCELED
+
+
+async def passes(database: Database, how_long: timedelta) -> None:
+    """Makes all payouts older."""
+    async with database.autocommit() as connection:
+        await connection.execute(
+            sql("""UPDATE payouts SET asked_at = asked_at - :by::interval, created_at = created_at - :by::interval,
+                                      updated_at = updated_at - :by::interval"""),
+            by=how_long,
+        )
 
 
 @pytest.fixture
@@ -269,6 +280,29 @@ async def test_payouts_and_other_movements_at_once_keep_the_books_right(
     await assert_books_are_right(payments_db)
 
 
+async def test_workers_are_asked_again_only_once_nothing_new_waits_for_them(
+    api: PayoutsApi, ann: str, payments_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payouts_service, "SWEEP_SECONDS", 0)
+    payout = await create(api, ann)
+    await passes(payments_db, timedelta(seconds=31))
+    answers, asked = iter([False, False, True]), asyncio.Event()
+    before: list[int] = []
+
+    async def idle() -> bool:
+        before.append((await told(payments_db)).count((REQUESTED, payout.id, "")))
+        answer = next(answers, None)
+        if answer is None:
+            asked.set()
+        return bool(answer)
+
+    asking = asyncio.create_task(payouts_on(payments_db).ask_again_now_and_then(idle))
+    async with asyncio.timeout(10):
+        await asked.wait()
+    asking.cancel()
+    assert before[:4] == [1, 1, 1, 2]
+
+
 async def test_workers_are_asked_again_for_what_has_not_ended_less_and_less_often(
     api: PayoutsApi, ann: str, payments_db: Database
 ) -> None:
@@ -277,18 +311,9 @@ async def test_workers_are_asked_again_for_what_has_not_ended_less_and_less_ofte
     service = payouts_on(payments_db)
     assert await service.ask_again() == 0
     before = len(await told(payments_db))
-
-    async def passes(how_long: timedelta) -> None:
-        async with payments_db.autocommit() as connection:
-            await connection.execute(
-                sql("""UPDATE payouts SET asked_at = asked_at - :by::interval, created_at = created_at - :by::interval,
-                                          updated_at = updated_at - :by::interval"""),
-                by=how_long,
-            )
-
     asked = []
     for seconds in (31, 29, 31, 120, 240, 480, 601, 601):
-        await passes(timedelta(seconds=seconds))
+        await passes(payments_db, timedelta(seconds=seconds))
         found = await asyncio.gather(*(payouts_on(payments_db).ask_again() for _ in range(3)))
         asked.append(sum(found))
     assert asked == [2, 0, 2, 2, 2, 2, 2, 2]

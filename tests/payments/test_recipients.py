@@ -145,5 +145,8 @@ def test_numbers_in_the_words_of_others_are_masked() -> None:
     assert (
         without_numbers("card 4242 4242-4242 4242 declined (code 51)") == "card ***************4242 declined (code 51)"
     )
+    for between in (".", "/", "_", "  ", ", ", "\N{EN DASH}", "\N{NO-BREAK SPACE}"):
+        assert without_numbers(between.join(["4242"] * 4)) == "*" * (12 + 3 * len(between)) + "4242"
+    assert without_numbers("\N{FULLWIDTH DIGIT FOUR}" * 16) == "*" * 12 + "\N{FULLWIDTH DIGIT FOUR}" * 4
     assert without_numbers("no +79161234567!") == "no +*******4567!"
     assert without_numbers("limit 100000 of 2026") == "limit 100000 of 2026"

@@ -43,6 +43,11 @@ class Broker:
         """Returns how many tasks workers of a kind have taken and not ended."""
         return int(await self.client.hlen(f"unacked.{kind}"))
 
+    async def make_older(self, kind: str) -> None:
+        """Has it that all tasks that workers of a kind have taken were taken very long ago."""
+        index = f"unacked_index.{kind}"
+        await self.client.zunionstore(index, {index: 0})
+
 
 class OwnBroker(Broker):
     """A Valkey of a test's own, to be killed and started again; what it had is gone then."""

@@ -61,6 +61,10 @@ class Worker:
         samples = await metrics(self._port, "tasks_total")
         return {(labels["task"], labels["outcome"]): int(value) for labels, value in samples}
 
+    async def running(self) -> int:
+        """Returns how many tasks it is at."""
+        return int(sum(value for _, value in await metrics(self._port, "tasks_running")))
+
     def log(self) -> list[str]:
         """Returns what it has logged, line by line."""
         return self._log.read_text().splitlines()

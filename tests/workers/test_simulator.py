@@ -93,6 +93,8 @@ async def test_bad_requests_are_refused_and_leave_nothing(simulator: Simulator) 
     }
     wrong = {what: answer for what, answer in refusals.items() if not 400 <= answer.status_code < 500}
     assert not wrong
+    # Whose body was not read, and who must therefore not go on with this connection, is told so.
+    assert refusals["no secret"].headers["connection"] == "close"
     assert all("error" in answer.json() for answer in refusals.values())
     assert await simulator.book() == before
 
