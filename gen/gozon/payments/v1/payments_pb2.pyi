@@ -137,7 +137,7 @@ class ListEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("number", "kind", "order_id", "amount", "held_amount", "balance", "held", "created_at", "payout_id", "hash")
+    __slots__ = ("number", "kind", "order_id", "amount", "held_amount", "balance", "held", "created_at", "payout_id", "purchase_id", "hash")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Entry.Kind]
@@ -150,6 +150,7 @@ class Entry(_message.Message):
         PAYOUT_HOLD: _ClassVar[Entry.Kind]
         PAYOUT: _ClassVar[Entry.Kind]
         PAYOUT_RELEASE: _ClassVar[Entry.Kind]
+        PURCHASE: _ClassVar[Entry.Kind]
     KIND_UNSPECIFIED: Entry.Kind
     DEPOSIT: Entry.Kind
     CHARGE: Entry.Kind
@@ -160,6 +161,7 @@ class Entry(_message.Message):
     PAYOUT_HOLD: Entry.Kind
     PAYOUT: Entry.Kind
     PAYOUT_RELEASE: Entry.Kind
+    PURCHASE: Entry.Kind
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +171,7 @@ class Entry(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     PAYOUT_ID_FIELD_NUMBER: _ClassVar[int]
+    PURCHASE_ID_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     number: int
     kind: Entry.Kind
@@ -179,5 +182,6 @@ class Entry(_message.Message):
     held: int
     created_at: _timestamp_pb2.Timestamp
     payout_id: str
+    purchase_id: str
     hash: str
-    def __init__(self, number: _Optional[int] = ..., kind: _Optional[_Union[Entry.Kind, str]] = ..., order_id: _Optional[str] = ..., amount: _Optional[int] = ..., held_amount: _Optional[int] = ..., balance: _Optional[int] = ..., held: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payout_id: _Optional[str] = ..., hash: _Optional[str] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., kind: _Optional[_Union[Entry.Kind, str]] = ..., order_id: _Optional[str] = ..., amount: _Optional[int] = ..., held_amount: _Optional[int] = ..., balance: _Optional[int] = ..., held: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., payout_id: _Optional[str] = ..., purchase_id: _Optional[str] = ..., hash: _Optional[str] = ...) -> None: ...
