@@ -11,15 +11,28 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from kit.errors import Unavailable
+
 TIMEOUT_SECONDS = 0.1
 BREAKER_SECONDS = 1.0
-"""After a failure nobody asks for this long, so that a dead cache costs one timeout a second and not one a request."""
+"""After a failure nobody asks for this long, and then one does: a dead cache costs one request a second a timeout."""
 FORGET_SECONDS = 30
 FORGET_AGAIN_SECONDS = 0.5
+CLEAR_BATCH = 500
+"""Keys that clear() looks at in one command, which takes Redis less than a millisecond."""
 
 _ABOUT_TO_CHANGE = b""
+# What forget() has written stays: without it, who read an old value could still store it.
+_CLEAR = """
+    local removed = 0
+    for _, key in ipairs(KEYS) do
+        if redis.call('STRLEN', key) > 0 then removed = removed + redis.call('UNLINK', key) end
+    end
+    return removed
+"""
 
 READS = Counter("cache_reads_total", "Reads of the cache", ["outcome"])
+CLEARED = Counter("cache_cleared_total", "Values that were removed by clearing all of a kind", ["prefix"])
 log = structlog.get_logger()
 
 
@@ -35,13 +48,15 @@ class Cache:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
+        self._clear_keys = self._redis.register_script(_CLEAR)
         self._closed_until = 0.0
+        """0 while it answers."""
         self._to_forget: dict[str, float] = {}
         self._forgetting: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """Returns the value, or None when there is none or the cache does not answer."""
-        if time.monotonic() < self._closed_until or key in self._to_forget:
+        if key in self._to_forget or not self._may_ask():
             READS.labels("skipped").inc()
             return None
         try:
@@ -50,27 +65,77 @@ class Cache:
             self._failed(error)
             READS.labels("failed").inc()
             return None
+        self._closed_until = 0.0
         READS.labels("hit" if value else "miss").inc()
         return value if isinstance(value, bytes) and value != _ABOUT_TO_CHANGE else None
 
-    async def fill(self, values: Mapping[str, bytes]) -> None:
-        """Stores values that were just read or committed, unless there is one already or forget() keeps it out."""
-        if values and time.monotonic() >= self._closed_until:
-            await self._set(values, ex=self._ttl, nx=True)
+    async def fill(self, values: Mapping[str, bytes], seconds: int | None = None) -> None:
+        """Stores values that were just read or committed, unless there is one already or forget() keeps it out.
 
-    async def forget(self, keys: Collection[str]) -> None:
+        They live for `seconds`, if that is given.
+        """
+        if values and self._may_ask():
+            await self._set(values, ex=seconds or self._ttl, nx=True)
+
+    async def claim(self, key: str, seconds: int) -> bool:
+        """Says whether nobody has claimed this in the last `seconds`; True too when the cache does not answer."""
+        if not self._may_ask():
+            return True
+        try:
+            claimed = await self._redis.set(key, b"1", ex=seconds, nx=True)
+        except (RedisError, OSError) as error:
+            self._failed(error)
+            return True
+        self._closed_until = 0.0
+        return bool(claimed)
+
+    async def release(self, key: str) -> None:
+        """Ends a claim; when the cache does not answer, it ends by itself."""
+        if not self._may_ask():
+            return
+        try:
+            await self._redis.unlink(key)
+        except (RedisError, OSError) as error:
+            self._failed(error)
+        else:
+            self._closed_until = 0.0
+
+    async def clear(self, prefix: str) -> int:
+        """Removes all values whose keys begin with `prefix`, and returns how many there were.
+
+        Any number of them: Redis is asked for some hundred at a time, and serves others in between. What forget()
+        keeps out stays out. Errors: Unavailable, with a part removed.
+        """
+        removed, cursor = 0, 0
+        try:
+            while True:
+                cursor, keys = await self._redis.scan(cursor, match=f"{prefix}*", count=CLEAR_BATCH)
+                if keys:
+                    batch = int(await self._clear_keys(keys=keys))
+                    CLEARED.labels(prefix).inc(batch)
+                    removed += batch
+                if not cursor:
+                    break
+        except (RedisError, OSError) as error:
+            self._failed(error)
+            raise Unavailable from error
+        log.info("cache_cleared", prefix=prefix, values=removed)
+        return removed
+
+    async def forget(self, keys: Collection[str]) -> bool:
         """Removes values that are about to change, and stores none for 30 seconds; call it before the commit.
 
-        By then whoever read the old value has stored it or never will. When the cache does not answer, it is told
-        later, by this process; should that die too, old values live on for the rest of their time.
+        By then whoever read the old value has stored it or never will. When the cache does not answer (False), it is
+        told later, by this process; should that die too, old values live on for the rest of their time.
         """
         if not keys:
-            return
+            return True
         deadline = time.monotonic() + self._ttl
         self._to_forget.update(dict.fromkeys(keys, deadline))
         await self._forget()
         if self._to_forget and (self._forgetting is None or self._forgetting.done()):
             self._forgetting = asyncio.create_task(self._forget_later())
+        return self._to_forget.keys().isdisjoint(keys)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -79,6 +144,8 @@ class Cache:
         await self._redis.aclose()
 
     async def _set(self, values: Mapping[str, bytes], *, ex: int, nx: bool = False) -> bool:
+        if not values:
+            return True
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in values.items():
@@ -87,11 +154,12 @@ class Cache:
         except (RedisError, OSError) as error:
             self._failed(error)
             return False
+        self._closed_until = 0.0
         return True
 
     async def _forget(self) -> None:
         now = time.monotonic()
-        if now >= self._closed_until:
+        if self._may_ask():
             # What was in the cache when it was to be forgotten has expired by its deadline.
             keys = [key for key, deadline in self._to_forget.items() if deadline > now]
             if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
@@ -101,6 +169,15 @@ class Cache:
         while self._to_forget:
             await asyncio.sleep(FORGET_AGAIN_SECONDS)
             await self._forget()
+
+    def _may_ask(self) -> bool:
+        now = time.monotonic()
+        if now < self._closed_until:
+            return False
+        if self._closed_until:
+            # It may still be dead: one finds out, the others do not wait for that.
+            self._closed_until = now + BREAKER_SECONDS
+        return True
 
     def _failed(self, error: Exception) -> None:
         self._closed_until = time.monotonic() + BREAKER_SECONDS

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from kit.cache import Cache
+from kit.errors import Unavailable
 from tests.support import RunningStack, eventually, free_port, unique
 
 
@@ -139,6 +140,17 @@ async def test_after_a_failure_nobody_asks_for_a_while(monkeypatch: pytest.Monke
         assert hole.connections == 1
 
 
+async def test_when_the_while_is_over_one_asks_and_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    async with BlackHole() as hole:
+        cache = Cache(f"redis://127.0.0.1:{hole.port}/0", 60)
+        assert await cache.get("k") is None
+        monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 3600)
+        await asyncio.gather(*(cache.get("k") for _ in range(50)))
+        await cache.close()
+        assert hole.connections == 2
+
+
 async def test_when_the_while_is_over_the_cache_is_used_again(
     cache: Cache, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,3 +163,48 @@ async def test_when_the_while_is_over_the_cache_is_used_again(
     await redis.ping()
     await redis.aclose()
     assert await cache.get(key) == b"value"
+
+
+async def test_all_of_a_kind_are_cleared_in_many_steps_and_what_is_about_to_change_stays_out(
+    cache: Cache, stack: RunningStack
+) -> None:
+    prefix, number = f"{unique()}:", 1_203
+    await cache.fill({f"{prefix}{n}": b"value" for n in range(number)})
+    other, changing = unique(), f"{prefix}changing"
+    await cache.fill({other: b"value"})
+    await cache.forget([changing])
+    redis = Redis.from_url(stack.redis_url)
+    await redis.config_resetstat()
+
+    assert await cache.clear(prefix) == number
+    assert await cache.clear(prefix) == 0
+    assert await cache.get(f"{prefix}7") is None
+    assert await cache.get(other) == b"value"
+    await cache.fill({changing: b"old"})
+    assert await cache.get(changing) is None
+
+    commands = await redis.info("commandstats")
+    await redis.aclose()
+    assert commands["cmdstat_scan"]["calls"] >= 2 * number // 500
+    assert not {"cmdstat_keys", "cmdstat_flushdb", "cmdstat_flushall"} & commands.keys()
+
+
+async def test_what_can_not_be_cleared_is_an_error() -> None:
+    cache = Cache(f"redis://127.0.0.1:{free_port()}/0", 60)
+    with pytest.raises(Unavailable):
+        await cache.clear("k")
+    await cache.close()
+
+
+async def test_one_of_many_has_a_claim_until_it_is_released(cache: Cache) -> None:
+    key = unique()
+    assert sorted(await asyncio.gather(*(cache.claim(key, 60) for _ in range(5)))) == [False] * 4 + [True]
+    await cache.release(key)
+    assert await cache.claim(key, 60)
+
+
+async def test_in_a_dead_cache_everybody_has_the_claim() -> None:
+    cache = Cache(f"redis://127.0.0.1:{free_port()}/0", 60)
+    assert [await cache.claim("k", 60) for _ in range(3)] == [True] * 3
+    await cache.release("k")
+    await cache.close()

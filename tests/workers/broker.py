@@ -1,15 +1,12 @@
 """A broker of a test's own, and a look at the tasks that wait in one."""
 
-import asyncio
 import base64
 import json
-import subprocess
 from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from stack import binaries, config
-from tests.support import eventually, free_port
+from tests.valkey import ValkeyServer
 
 
 class Waiting(NamedTuple):
@@ -53,34 +50,12 @@ class OwnBroker(Broker):
     """A Valkey of a test's own, to be killed and started again; what it had is gone then."""
 
     def __init__(self) -> None:
-        self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        super().__init__(f"redis://127.0.0.1:{self._port}/0")
-
-    async def start(self) -> None:
-        """Starts it, unless it runs, and waits until it listens."""
-        if self._process is not None:
-            return
-        self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and nobody else is waiting
-            [
-                *binaries.dying_with_parent("KILL"),
-                str(binaries.valkey_server()),
-                *("--bind", "127.0.0.1", "--port", str(self._port), "--save", "", "--maxmemory-policy", "noeviction"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-        async def listens() -> bool:
-            return not config.port_is_free(self._port)
-
-        await eventually(listens)
+        self._server = ValkeyServer()
+        self.start = self._server.start
+        super().__init__(self._server.url)
 
     async def kill(self) -> None:
         """Ends it as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
+        await self._server.kill()
         # What it has open leads nowhere.
         await self.client.aclose()
