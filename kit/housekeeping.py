@@ -5,7 +5,7 @@ Any number of instances may run: they skip each other's rows, and all measure th
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import nan
 
 import structlog
@@ -37,12 +37,21 @@ log = structlog.get_logger()
 class Housekeeping:
     """The housekeeping of one service."""
 
-    def __init__(self, database: Database, bus: Bus, consumers: Sequence[Consumer], *, has_inbox: bool) -> None:
-        """`consumers` are the service's own."""
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        consumers: Sequence[Consumer],
+        *,
+        has_inbox: bool,
+        caches: Mapping[str, Callable[[], Awaitable[int]]] | None = None,
+    ) -> None:
+        """`consumers` are the service's own; `caches` clear each a kind of what is cached, and say how much it was."""
         self._database = database
         self._bus = bus
         self._consumers = consumers
         self._has_inbox = has_inbox
+        self._caches = caches or {}
 
     async def run(self) -> None:
         """Cleans and measures every 10 seconds, for ever."""
@@ -51,14 +60,16 @@ class Housekeeping:
             tasks.create_task(self._measure_now_and_then())
 
     async def clean_up(self, dead_letter_days: int) -> dict[str, int]:
-        """Deletes what is too old, and dead letters of so many days; returns how many rows, by table.
+        """Deletes what is too old, and dead letters of so many days, and clears the caches.
 
-        Errors: Unavailable.
+        Returns how many rows and values, by table and cache. Errors: Unavailable.
         """
         age = dead_letter_days * 24 * 3600.0
-        return await self._clean() | {
-            "dead_letters": await delete_all(self._database, "dead_letters", _CLEAN_DEAD_LETTERS, age=age)
-        }
+        deleted = await self._clean()
+        deleted["dead_letters"] = await delete_all(self._database, "dead_letters", _CLEAN_DEAD_LETTERS, age=age)
+        for name, clear in self._caches.items():
+            deleted[name] = await clear()
+        return deleted
 
     async def _clean_now_and_then(self) -> None:
         while True:

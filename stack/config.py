@@ -41,6 +41,7 @@ SETTINGS = (
     "orders.cache_seconds",
     "orders.pending_seconds",
     "orders.processing_seconds",
+    "payments.cache_seconds",
     "payments.hold_seconds",
     "payments.max_balance",
     "payments.max_deposit",

@@ -177,7 +177,6 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
     else:
         env["GOZON_NATS_URL"] = stack.nats_url
         env["GOZON_USERS_TARGET"] = _target(stack, "users")
-    if service == "orders":
         env["GOZON_REDIS_URL"] = stack.redis_url
     if service == "payments":
         env["GOZON_PAYOUT_KEYS"] = stack.secrets.payout_keys

@@ -11,6 +11,7 @@ from gozon.payouts.v1 import payouts_pb2
 from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
+from kit.cache import Cache
 from kit.db import Database
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
@@ -21,6 +22,7 @@ from services.payments import payouts_api
 from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
 from services.payments.domain import Limits
+from services.payments.goods_cache import CachedInventories
 from services.payments.payouts_api import PayoutsApi
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
@@ -32,8 +34,12 @@ class PaymentsSettings(Settings):
 
     nats_url: str
     """nats://user:password@host:port"""
+    redis_url: str
+    """redis://:password@host:port/db"""
     users_target: str
     """host:port of Users, whose keys verify tokens."""
+    cache_seconds: int = Field(default=300, gt=0)
+    """How long the goods of a user stay in the cache."""
     max_deposit: int = Field(default=1_000_000_000_000, gt=0, le=1_000_000_000_000)
     """The most that one deposit may be, in minor units."""
     max_balance: int = Field(default=1_000_000_000_000_000, gt=0, le=1_000_000_000_000_000)
@@ -57,12 +63,15 @@ async def serve(settings: PaymentsSettings) -> None:
     database = Database(settings.database_url)
     bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
     await bus.connect()
+    cache = Cache(settings.redis_url, settings.cache_seconds)
+    inventories = CachedInventories(cache)
     outbox = Outbox(database, bus)
     lifetime = timedelta(seconds=settings.hold_seconds)
     limits = Limits(settings.max_deposit, settings.max_balance, lifetime, settings.max_payout)
     service = PaymentService(database, outbox, limits)
     payouts = PayoutService(database, outbox, Sealer(settings.payout_keys), limits)
-    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True)
+    caches = {"cached_inventories": inventories.clear}
+    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True, caches=caches)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -83,7 +92,7 @@ async def serve(settings: PaymentsSettings) -> None:
             partial(payouts.ask_again_now_and_then, partial(bus.is_idle, WORKERS_PAYOUTS)),
             housekeeping.run,
         ],
-        drain=[bus.stop_consuming, outbox.drain, bus.close, database.close],
+        drain=[bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],
     )
 
 

@@ -48,6 +48,7 @@ class MaintenanceServiceServicer:
 
     def CleanUp(self, request, context):
         """Deletes what is too old to be of use, in batches that keep nobody waiting, and returns when nothing of it is left.
+        Payments also clears its cache of inventories.
         May be called by several at once, and as often as one likes.
 
         Errors: PERMISSION_DENIED (WORKER_ONLY).

@@ -35,6 +35,7 @@ class MaintenanceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MaintenanceServiceAsyncStub: ...
     CleanUp: _grpc.UnaryUnaryMultiCallable[_maintenance_pb2.CleanUpRequest, _maintenance_pb2.CleanUpResponse]
     """Deletes what is too old to be of use, in batches that keep nobody waiting, and returns when nothing of it is left.
+    Payments also clears its cache of inventories.
     May be called by several at once, and as often as one likes.
 
     Errors: PERMISSION_DENIED (WORKER_ONLY).
@@ -47,6 +48,7 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CleanUp: _aio.UnaryUnaryMultiCallable[_maintenance_pb2.CleanUpRequest, _maintenance_pb2.CleanUpResponse]  # type: ignore[assignment]
     """Deletes what is too old to be of use, in batches that keep nobody waiting, and returns when nothing of it is left.
+    Payments also clears its cache of inventories.
     May be called by several at once, and as often as one likes.
 
     Errors: PERMISSION_DENIED (WORKER_ONLY).
@@ -62,6 +64,7 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_maintenance_pb2.CleanUpResponse, _abc.Awaitable[_maintenance_pb2.CleanUpResponse]]:
         """Deletes what is too old to be of use, in batches that keep nobody waiting, and returns when nothing of it is left.
+        Payments also clears its cache of inventories.
         May be called by several at once, and as often as one likes.
 
         Errors: PERMISSION_DENIED (WORKER_ONLY).
