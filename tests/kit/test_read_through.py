@@ -38,7 +38,9 @@ class Source:
 
 
 @pytest.fixture
-async def cache(stack: RunningStack) -> AsyncIterator[Cache]:
+async def cache(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cache]:
+    # Fifty connections at once may take longer on a busy machine.
+    monkeypatch.setattr("kit.cache.TIMEOUT_SECONDS", 5)
     cache = Cache(stack.redis_url, 60)
     yield cache
     await cache.close()
