@@ -23,12 +23,14 @@ PAYMENT_REFUNDED = "payments.refunded"
 REFUND_FAILED = "payments.refund_failed"
 PAYOUT_REQUESTED = "payouts.requested"
 PAYOUT_CHANGED = "payouts.changed"
+INVENTORY_CHANGED = "shop.inventory_changed"
 
 WEEK = 7 * 24 * 3600.0
 
 ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
 PAYOUTS = Stream("PAYOUTS", ("payouts.>",), max_age=WEEK)
+SHOP = Stream("SHOP", ("shop.>",), max_age=WEEK)
 
 PAYMENTS_CHARGE = Consumer(
     "payments-charge", "ORDERS", (ORDER_CREATED, CAPTURE_REQUESTED, REVERSAL_REQUESTED, REFUND_REQUESTED)
@@ -47,7 +49,7 @@ ORDERS_SETTLE = Consumer(
     ),
 )
 
-STREAMS = (ORDERS, PAYMENTS, PAYOUTS)
+STREAMS = (ORDERS, PAYMENTS, PAYOUTS, SHOP)
 CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)
 """Those of the services."""
 

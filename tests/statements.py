@@ -16,6 +16,7 @@ from kit.ids import first_id_at, new_id
 from services.orders import repository as orders
 from services.payments import payouts_repository as payouts
 from services.payments import repository as payments
+from services.payments import shop_repository as shop
 from services.topology import PAYMENTS_CHARGE
 from tests.support import scanned_whole
 
@@ -68,6 +69,9 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
     values |= {"payout_ids": [None] * size, "id": new_id(), "payout_id": refunds[0], "amount": 10, "status": "PENDING"}
     values |= {"recipient_type": "CARD", "recipient": b"", "recipient_masked": b"", "comment": "", "deleted": False}
     values |= {"failure_reason": "", "provider_reference": "", "show_deleted": False}
+    values |= {"purchase_ids": [None] * size, "product_id": await _a_product(connection), "product_name": "tea"}
+    values |= {"name": None, "price": 10, "total_price": 10, "quantity": 1, "description": "", "type": "CONSUMABLE"}
+    values |= {"is_active": True, "since": now - timedelta(minutes=1)}
     values |= _times(size, to_available=-10, to_held=0, to_funding=0, to_revenue=10, to_payouts=0)
     special: dict[Statement, list[Values]] = {
         payments._ENTRIES_OF: [{"before": 2**63 - 1, "limit": 101}],
@@ -77,12 +81,21 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
             for user_id in (users[0], None)
             for status in ("", "PENDING", "FAILED")
         ],
+        shop._PRODUCTS: [
+            {"type": kind, "is_active": is_active, "limit": 101}
+            for kind in ("", "PERMANENT")
+            for is_active in (None, True, False)
+        ],
+        shop._PURCHASES: [{"status": status, "limit": 101} for status in ("", "FAILED")],
+        shop._POPULAR: [{"limit": 5}],
         payments._EXPIRED_HOLDS: [{"now": now + timedelta(minutes=1)}],
         housekeeping._CLEAN_INBOX: [
             {"before": first_id_at(time.time() - housekeeping.INBOX_SECONDS), "age": housekeeping.INBOX_SECONDS}
         ],
     }
-    return await _walks(connection, (payments, payouts, idempotency, inbox, outbox, housekeeping), values, special)
+    return await _walks(
+        connection, (payments, payouts, shop, idempotency, inbox, outbox, housekeeping), values, special
+    )
 
 
 async def _walks(
@@ -111,6 +124,11 @@ async def _some(connection: Connection, columns: str, table: str, size: int) -> 
     """Some columns of some rows, column by column."""
     rows = await connection.execute(sql(f"SELECT {columns} FROM {table} ORDER BY 1, 2 LIMIT :size"), size=size)
     return [[str(value) for value in column] for column in zip(*rows, strict=True)]
+
+
+async def _a_product(connection: Connection) -> str:
+    [row] = await connection.execute(sql("SELECT id FROM products LIMIT 1"))
+    return str(row["id"])
 
 
 def _of_a_service(users: list[str], ids: list[str], now: datetime, method: str) -> Values:

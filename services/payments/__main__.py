@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from gozon.payments.v1 import payments_pb2
 from gozon.payouts.v1 import payouts_pb2
+from gozon.shop.v1 import shop_pb2
 from kit import maintenance, process, rpc
 from kit.auth import TokenVerifier
 from kit.bus import Bus
@@ -18,7 +19,7 @@ from kit.outbox import Outbox
 from kit.sealing import Sealer
 from kit.settings import Settings
 from services.jwks import keys_of
-from services.payments import payouts_api
+from services.payments import payouts_api, shop_api
 from services.payments.api import RULES, PaymentsApi
 from services.payments.consumer import consume
 from services.payments.domain import Limits
@@ -26,6 +27,8 @@ from services.payments.goods_cache import CachedInventories
 from services.payments.payouts_api import PayoutsApi
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
+from services.payments.shop_api import ShopApi
+from services.payments.shop_service import ShopService
 from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS, WORKERS_PAYOUTS
 
 
@@ -80,6 +83,11 @@ async def serve(settings: PaymentsSettings) -> None:
             rpc.Service(payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], PaymentsApi(service), RULES),
             rpc.Service(
                 payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], PayoutsApi(payouts), payouts_api.RULES
+            ),
+            rpc.Service(
+                shop_pb2.DESCRIPTOR.services_by_name["ShopService"],
+                ShopApi(ShopService(database, outbox)),
+                shop_api.RULES,
             ),
             maintenance.service(housekeeping.clean_up),
         ],

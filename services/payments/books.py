@@ -50,6 +50,7 @@ from services.payments.domain import (
 )
 from services.payments.ledger import AVAILABLE, FUNDING, HELD, REVENUE, Account, Transaction
 from services.payments.payouts import MOVES, PayoutLimit
+from services.payments.shop import ForeignCurrency
 
 Key = tuple[str, str]
 """The user's and the order's id."""
@@ -120,6 +121,16 @@ class Books:
         """Moves what is held for a payout to where it ends: COMPLETE, FAIL or CANCEL."""
         kind, to = MOVES[step]
         self._book(self.accounts[user_id], kind, None, {HELD: -amount, to: amount}, payout_id)
+
+    def buy(self, user_id: str, purchase_id: str, amount: int, currency: str) -> None:
+        """Takes the money for a purchase. Errors: AccountNotFound, ForeignCurrency, InsufficientFunds."""
+        account = self._account(user_id, "")
+        if account.currency != currency:
+            raise ForeignCurrency(f"The account is in {account.currency}, the price in {currency}.")
+        if account.available < amount:
+            raise InsufficientFunds
+        moved = {AVAILABLE: -amount, REVENUE: amount}
+        self._book(account, ledger.PURCHASE, None, moved, purchase_id=purchase_id)
 
     def changed(self, payment: Payment) -> bool:
         """Says whether a payment is another than before."""
@@ -245,9 +256,16 @@ class Books:
         self._book(self.accounts[payment.user_id], ledger.REFUND, payment.order_id, moved)
 
     def _book(
-        self, account: Account, kind: str, order_id: str | None, entries: dict[str, int], payout_id: str | None = None
+        self,
+        account: Account,
+        kind: str,
+        order_id: str | None,
+        entries: dict[str, int],
+        payout_id: str | None = None,
+        purchase_id: str | None = None,
     ) -> None:
-        self.transactions.append(ledger.book(account, kind, order_id, entries, self._now, payout_id))
+        booked = ledger.book(account, kind, order_id, entries, self._now, payout_id, purchase_id)
+        self.transactions.append(booked)
 
     def _new(
         self,

@@ -16,6 +16,8 @@ from gozon.payments.v1.events_pb2 import (
 )
 from gozon.payouts.v1.events_pb2 import PayoutChanged, PayoutRequested
 from gozon.payouts.v1.payouts_pb2 import Payout
+from gozon.shop.v1.events_pb2 import InventoryChanged
+from gozon.shop.v1.shop_pb2 import InventoryItem
 from kit.events import Event
 from kit.ids import new_id
 from services import topology
@@ -102,6 +104,11 @@ def payout_requested(payout_id: str, user_id: str, traceparent: str) -> Event:
 def payout_changed(payout: Payout, traceparent: str) -> Event:
     """Tells where a payout stands; its recipient is masked."""
     return _event(topology.PAYOUT_CHANGED, PayoutChanged(payout=payout), traceparent)
+
+
+def inventory_changed(user_id: str, item: InventoryItem, traceparent: str) -> Event:
+    """Tells what a user owns of a product."""
+    return _event(topology.INVENTORY_CHANGED, InventoryChanged(user_id=user_id, item=item), traceparent)
 
 
 def _positive(amount: int) -> int:

@@ -26,6 +26,7 @@ REFUND = "REFUND"
 PAYOUT_HOLD = "PAYOUT_HOLD"
 PAYOUT = "PAYOUT"
 PAYOUT_RELEASE = "PAYOUT_RELEASE"
+PURCHASE = "PURCHASE"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -61,6 +62,7 @@ class Transaction(NamedTuple):
     kind: str
     order_id: str | None
     payout_id: str | None
+    purchase_id: str | None
     currency: str
     entries: tuple[tuple[str, int], ...]
     """Pairs of account and amount, sorted; the amounts sum to zero."""
@@ -78,8 +80,11 @@ def book(
     entries: Mapping[str, int],
     at: datetime,
     payout_id: str | None = None,
+    purchase_id: str | None = None,
 ) -> Transaction:
-    """Books a transaction at the end of an account's chain, and moves its money: for an order, a payout or neither.
+    """Books a transaction at the end of an account's chain, and moves its money.
+
+    It is for an order, a payout or a purchase, or for none of them.
 
     Errors: ValueError when the entries are not in balance, or the account would hold or lack more than it has.
     """
@@ -95,13 +100,14 @@ def book(
     # Another machine's clock may be ahead of ours; the balance at a past moment wants them in sequence.
     account.updated_at = max(at, account.updated_at)
     # An id alone would not tell what it is of; the kind does.
-    account.hash = _hash(account, kind, order_id or payout_id or "", moved)
+    account.hash = _hash(account, kind, order_id or payout_id or purchase_id or "", moved)
     return Transaction(
         account.user_id,
         account.number,
         kind,
         order_id,
         payout_id,
+        purchase_id,
         account.currency,
         moved,
         account.balance,

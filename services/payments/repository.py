@@ -182,6 +182,7 @@ async def _insert_transactions(tx: Transaction, transactions: Sequence[ledger.Tr
         kinds=[t.kind for t in transactions],
         order_ids=[t.order_id for t in transactions],
         payout_ids=[t.payout_id for t in transactions],
+        purchase_ids=[t.purchase_id for t in transactions],
         currencies=[t.currency for t in transactions],
         balances=[t.balance for t in transactions],
         held=[t.held for t in transactions],
@@ -227,6 +228,7 @@ def _entry(row: Row) -> Entry:
         kind=row["kind"],
         order_id=str(row["order_id"] or ""),
         payout_id=str(row["payout_id"] or ""),
+        purchase_id=str(row["purchase_id"] or ""),
         amount=row["amount"],
         held_amount=row["held_amount"],
         balance=row["balance"],
@@ -264,8 +266,8 @@ _ACCOUNT_AT = sql("""
     WHERE search.low = search.high
 """)
 _ENTRIES_OF = sql("""
-    SELECT number, kind, order_id, payout_id, to_available AS amount, to_held AS held_amount, balance, held, created_at,
-           hash
+    SELECT number, kind, order_id, payout_id, purchase_id, to_available AS amount, to_held AS held_amount, balance,
+           held, created_at, hash
     FROM transactions WHERE user_id = :user_id::uuid AND number < :before::bigint
     ORDER BY number DESC LIMIT :limit
 """)
@@ -321,10 +323,10 @@ _MOVE_ACCOUNTS = sql("""
     RETURNING 1
 """)
 _INSERT_TRANSACTIONS = sql("""
-    INSERT INTO transactions (user_id, number, kind, order_id, payout_id, currency, to_available, to_held, to_funding,
-                              to_revenue, to_payouts, balance, held, created_at, hash)
+    INSERT INTO transactions (user_id, number, kind, order_id, payout_id, purchase_id, currency, to_available, to_held,
+                              to_funding, to_revenue, to_payouts, balance, held, created_at, hash)
     SELECT * FROM unnest(:user_ids::uuid[], :numbers::bigint[], :kinds::text[], :order_ids::uuid[],
-                         :payout_ids::uuid[], :currencies::text[], :to_available::bigint[], :to_held::bigint[],
-                         :to_funding::bigint[], :to_revenue::bigint[], :to_payouts::bigint[], :balances::bigint[],
-                         :held::bigint[], :moments::timestamptz[], :hashes::bytea[])
+                         :payout_ids::uuid[], :purchase_ids::uuid[], :currencies::text[], :to_available::bigint[],
+                         :to_held::bigint[], :to_funding::bigint[], :to_revenue::bigint[], :to_payouts::bigint[],
+                         :balances::bigint[], :held::bigint[], :moments::timestamptz[], :hashes::bytea[])
 """)

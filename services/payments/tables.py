@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -120,6 +121,80 @@ payouts = Table(
     Index("payouts_unended", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
 )
 
+# What can be bought; it is taken off sale, and never deleted, for it may be owned.
+products = Table(
+    "products",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    # The etag: one more with each change.
+    Column("version", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("price > 0", name="products_price_positive"),
+    CheckConstraint("type IN ('CONSUMABLE', 'PERMANENT')", name="products_type_known"),
+    # For who looks for some of them; the primary key is for who looks at all.
+    Index("products_listed", "type", "is_active", "id"),
+)
+
+# What was bought, for the price of that moment, and what was refused.
+purchases = Table(
+    "purchases",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("product_id", Uuid, nullable=False),
+    Column("product_name", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("total_price", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("failure_reason", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("quantity > 0 AND price > 0", name="purchases_positive"),
+    CheckConstraint("total_price = price * quantity", name="purchases_total_agrees"),
+    CheckConstraint("status IN ('COMPLETED', 'FAILED')", name="purchases_status_known"),
+    CheckConstraint("(status = 'FAILED') = (failure_reason <> '')", name="purchases_failed_with_reason"),
+    # For a user who looks for what has failed, or has not.
+    Index("purchases_status", "user_id", "status", "id"),
+    # For what is bought most often: read without the table.
+    Index("purchases_popular", "created_at", "product_id", postgresql_where=text("status = 'COMPLETED'::text")),
+)
+
+# What users own: what they bought less what they used up. What is used up wholly stays, with quantity 0.
+goods = Table(
+    "goods",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("product_id", Uuid, primary_key=True),
+    # The product's, which never changes.
+    Column("type", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("acquired_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("quantity >= 0", name="goods_not_negative"),
+    CheckConstraint("type IN ('CONSUMABLE', 'PERMANENT')", name="goods_type_known"),
+    CheckConstraint("type <> 'PERMANENT' OR quantity = 1", name="goods_permanent_once"),
+)
+
+# What was used up.
+uses = Table(
+    "uses",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("product_id", Uuid, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("quantity > 0", name="uses_quantity_positive"),
+)
+
 # The ledger: a chain of transactions for each account, numbered without a gap, each with the hash of the one before it
 # in its own. What comes to an account of the ledger, or below zero leaves it, has a column, so that a row is in balance
 # or refused; the view `entries` has a line for each. A trigger (migration 0003) refuses UPDATE, DELETE and TRUNCATE.
@@ -132,6 +207,7 @@ transactions = Table(
     # What it was for, if for one of them.
     Column("order_id", Uuid),
     Column("payout_id", Uuid),
+    Column("purchase_id", Uuid),
     Column("currency", Text, nullable=False),
     Column("to_available", BigInteger, nullable=False),
     Column("to_held", BigInteger, nullable=False),
@@ -148,11 +224,12 @@ transactions = Table(
         "to_available <> 0 OR to_held <> 0 OR to_funding <> 0 OR to_revenue <> 0", name="transactions_move_something"
     ),
     CheckConstraint(
-        """CASE WHEN kind = 'DEPOSIT' THEN order_id IS NULL AND payout_id IS NULL
+        """CASE WHEN kind = 'DEPOSIT' THEN order_id IS NULL AND payout_id IS NULL AND purchase_id IS NULL
                 WHEN kind IN ('CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND')
-                    THEN order_id IS NOT NULL AND payout_id IS NULL
+                    THEN order_id IS NOT NULL AND payout_id IS NULL AND purchase_id IS NULL
                 WHEN kind IN ('PAYOUT_HOLD', 'PAYOUT', 'PAYOUT_RELEASE')
-                    THEN order_id IS NULL AND payout_id IS NOT NULL
+                    THEN order_id IS NULL AND payout_id IS NOT NULL AND purchase_id IS NULL
+                WHEN kind = 'PURCHASE' THEN order_id IS NULL AND payout_id IS NULL AND purchase_id IS NOT NULL
                 ELSE false END""",
         name="transactions_kind_known",
     ),

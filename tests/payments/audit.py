@@ -23,6 +23,29 @@ class Payout:
 
 
 @dataclass(frozen=True)
+class Purchase:
+    """What the books know of a purchase."""
+
+    user_id: str
+    id: str
+    product_id: str
+    quantity: int
+    total_price: int
+    status: str
+
+
+@dataclass(frozen=True)
+class Goods:
+    """What somebody owns of a product, and how much of it was used up."""
+
+    user_id: str
+    product_id: str
+    type: str
+    quantity: int
+    used: int
+
+
+@dataclass(frozen=True)
 class Everything:
     """All that Payments has written down; transactions in the order of their accounts and numbers."""
 
@@ -31,9 +54,11 @@ class Everything:
     refunds: Sequence[Refund]
     transactions: Sequence[Transaction]
     payouts: Sequence[Payout] = ()
+    purchases: Sequence[Purchase] = ()
+    goods: Sequence[Goods] = ()
 
     def assert_right(self) -> None:
-        """Fails unless every transaction, account, payment, refund and payout agrees with all the others."""
+        """Fails unless every transaction, account, payment, refund, payout and purchase agrees with all the others."""
         chains = {user_id: list(chain) for user_id, chain in groupby(self.transactions, lambda t: t.user_id)}
         assert chains.keys() <= {account.user_id for account in self.accounts}
         held = Counter[str]()
@@ -47,14 +72,18 @@ class Everything:
             assert account.held == held[account.user_id], account
         self._assert_payments()
         self._assert_payouts()
+        self._assert_purchases()
 
     def _assert_payments(self) -> None:
         booked = defaultdict(list)
         for transaction in self.transactions:
-            about = (transaction.order_id is not None, transaction.payout_id is not None)
+            about = tuple(
+                one is not None for one in (transaction.order_id, transaction.payout_id, transaction.purchase_id)
+            )
             assert about == (
                 transaction.kind in (ledger.CHARGE, ledger.HOLD, ledger.CAPTURE, ledger.RELEASE, ledger.REFUND),
                 transaction.kind in (ledger.PAYOUT_HOLD, ledger.PAYOUT, ledger.PAYOUT_RELEASE),
+                transaction.kind == ledger.PURCHASE,
             ), transaction
             if transaction.order_id is not None:
                 booked[transaction.user_id, transaction.order_id].append(transaction)
@@ -80,12 +109,28 @@ class Everything:
             end = {"COMPLETED": [paid], "FAILED": [released], "CANCELED": [released]}.get(payout.status, [])
             assert booked[key] == [held, *end], payout
 
+    def _assert_purchases(self) -> None:
+        booked = [(t.user_id, t.purchase_id, t.entries) for t in self.transactions if t.purchase_id is not None]
+        completed = [purchase for purchase in self.purchases if purchase.status == "COMPLETED"]
+        assert sorted(booked) == sorted(
+            (p.user_id, p.id, ((AVAILABLE, -p.total_price), (REVENUE, p.total_price))) for p in completed
+        )
+        bought = Counter[tuple[str, str]]()
+        for purchase in completed:
+            bought[purchase.user_id, purchase.product_id] += purchase.quantity
+        owned = {(goods.user_id, goods.product_id): goods for goods in self.goods}
+        assert owned.keys() == bought.keys()
+        for key, goods in owned.items():
+            assert goods.quantity == bought[key] - goods.used >= 0, goods
+            assert goods.type == "CONSUMABLE" or bought[key] == 1, goods
+
 
 def is_chain(transactions: Sequence[Transaction], account: Account) -> bool:
     """Books the same again, on an account that is new, and says whether that comes to the same."""
     try:
         again = [
-            ledger.book(account, t.kind, t.order_id, dict(t.entries), t.created_at, t.payout_id) for t in transactions
+            ledger.book(account, t.kind, t.order_id, dict(t.entries), t.created_at, t.payout_id, t.purchase_id)
+            for t in transactions
         ]
     except ValueError:
         return False
@@ -108,13 +153,22 @@ async def everything_in(database: Database) -> Everything:
             sql(f"SELECT {columns}, refund_id::text, amount, status, refunded, created_at FROM refunds")
         )
         payouts = await tx.execute(sql("SELECT user_id::text, id::text, status, amount FROM payouts"))
+        purchases = await tx.execute(
+            sql("SELECT user_id::text, id::text, product_id::text, quantity, total_price, status FROM purchases")
+        )
+        goods = await tx.execute(
+            sql("""SELECT user_id::text, product_id::text, type, goods.quantity, coalesce(used, 0)::bigint AS used
+                   FROM goods FULL JOIN (
+                       SELECT user_id, product_id, sum(quantity) AS used FROM uses GROUP BY 1, 2
+                   ) AS uses USING (user_id, product_id)""")
+        )
         # Full: a transaction without entries is found too, and entries without a transaction.
         transactions = await tx.execute(
-            sql("""SELECT user_id::text, number, kind, order_id::text, payout_id::text, currency, balance, held,
-                          created_at, hash, array_agg(account ORDER BY account) AS accounts,
+            sql("""SELECT user_id::text, number, kind, order_id::text, payout_id::text, purchase_id::text, currency,
+                          balance, held, created_at, hash, array_agg(account ORDER BY account) AS accounts,
                           array_agg(amount ORDER BY account) AS amounts
                    FROM transactions FULL JOIN entries USING (user_id, number)
-                   GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY user_id, number""")
+                   GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 ORDER BY user_id, number""")
         )
     return Everything(
         [Account(*row) for row in accounts],
@@ -122,6 +176,8 @@ async def everything_in(database: Database) -> Everything:
         [Refund(*row) for row in refunds],
         [_transaction(row) for row in transactions],
         [Payout(*row) for row in payouts],
+        [Purchase(*row) for row in purchases],
+        [Goods(*row) for row in goods],
     )
 
 

@@ -32,6 +32,16 @@ LOAD = (
               now(), now() FROM accounts""",
     """INSERT INTO payouts SELECT user_id, uuidv7(), 'PENDING', 10, 'RUB', 'CARD', '', '', '', '', '', 1,
               now() - make_interval(secs => row_number() OVER ()), NULL, now(), now() FROM accounts""",
+    """INSERT INTO products SELECT uuidv7(), 'tea', '', 10, 'RUB', 'CONSUMABLE', n % 2 = 0, 1, now(), now()
+       FROM generate_series(1, :rows) AS n""",
+    """INSERT INTO goods SELECT user_id, id, type, 1, now(), now()
+       FROM (SELECT user_id, row_number() OVER () AS n FROM accounts)
+       JOIN (SELECT id, type, row_number() OVER () AS n FROM products) USING (n)""",
+    """INSERT INTO purchases SELECT user_id, uuidv7(), product_id, 'tea', 1, 10, 10, 'RUB', 'COMPLETED', '',
+              now() - make_interval(secs => row_number() OVER ()) FROM goods""",
+    """INSERT INTO purchases SELECT user_id, uuidv7(), product_id, 'tea', 1, 10, 10, 'RUB', 'FAILED', 'x', now()
+       FROM goods""",
+    "INSERT INTO uses SELECT user_id, uuidv7(), product_id, 1, now() FROM goods",
     "INSERT INTO inbox SELECT 'payments-charge', uuidv7() FROM generate_series(1, :rows)",
     "INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM accounts",
     *statements.WAITING,

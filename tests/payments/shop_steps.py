@@ -1,0 +1,77 @@
+"""What tests of the shop do and look at."""
+
+from typing import Any
+
+from gozon.shop.v1.events_pb2 import InventoryChanged
+from gozon.shop.v1.shop_pb2 import (
+    CreateProductRequest,
+    GetInventoryRequest,
+    InventoryItem,
+    ListPurchasesRequest,
+    Product,
+    Purchase,
+    PurchaseProductRequest,
+    UpdateProductRequest,
+    UseProductRequest,
+)
+from kit.db import Database
+from kit.ids import new_id
+from kit.outbox import Outbox
+from services import topology
+from services.payments.shop_api import ShopApi
+from services.payments.shop_service import ShopService
+from tests.payments.payout_steps import by_admin, call
+from tests.support import disconnected_bus, outbox_of
+
+
+def shop_on(database: Database) -> ShopApi:
+    """The api of one more instance of the service, with an outbox that keeps its messages."""
+    return ShopApi(ShopService(database, Outbox(database, disconnected_bus())))
+
+
+async def product(api: ShopApi, price: int = 100, kind: Product.Type = Product.CONSUMABLE, **fields: Any) -> Product:
+    """An admin adds a product."""
+    request = CreateProductRequest(**{"name": "Boost", "price": price, "type": kind, **fields})
+    return await api.create_product(request, by_admin())
+
+
+async def update(api: ShopApi, what: Product, **fields: Any) -> Product:
+    """An admin changes a product."""
+    return await api.update_product(UpdateProductRequest(product_id=what.id, **fields), by_admin())
+
+
+async def buy(api: ShopApi, user_id: str, what: Product, quantity: int | None = None, *, key: str = "") -> Purchase:
+    """Buys under a key, a new one if none is given."""
+    request = PurchaseProductRequest(product_id=what.id, quantity=quantity)
+    return await api.purchase_product(request, call(user_id, key or new_id()))
+
+
+async def use(
+    api: ShopApi, user_id: str, what: Product, quantity: int | None = None, *, key: str = ""
+) -> InventoryItem:
+    """Uses goods up under a key, a new one if none is given."""
+    request = UseProductRequest(product_id=what.id, quantity=quantity)
+    return await api.use_product(request, call(user_id, key or new_id()))
+
+
+async def owned(api: ShopApi, user_id: str) -> dict[str, int]:
+    """How many of which products somebody owns."""
+    inventory = await api.get_inventory(GetInventoryRequest(user_id=user_id), call(user_id))
+    assert inventory.user_id == user_id
+    return {item.product_id: item.quantity for item in inventory.items}
+
+
+async def purchases(api: ShopApi, user_id: str, **fields: Any) -> list[Purchase]:
+    """The last purchases of somebody, newest first."""
+    request = ListPurchasesRequest(user_id=user_id, page_size=100, **fields)
+    return list((await api.list_purchases(request, call(user_id))).purchases)
+
+
+async def told(database: Database) -> list[tuple[str, str, int]]:
+    """What waits in the outbox about goods: user, product and how many there are, oldest first."""
+    found = []
+    for event in await outbox_of(database):
+        assert event.subject == topology.INVENTORY_CHANGED
+        message = InventoryChanged.FromString(event.payload)
+        found.append((message.user_id, message.item.product_id, message.item.quantity))
+    return found
