@@ -48,9 +48,11 @@ ORDERS_SETTLE = Consumer(
         REFUND_FAILED,
     ),
 )
+PAYMENTS_FORGET = Consumer("payments-forget", "SHOP", (INVENTORY_CHANGED,))
+"""Removes from the cache what has changed, should who changed it have died before."""
 
 STREAMS = (ORDERS, PAYMENTS, PAYOUTS, SHOP)
-CONSUMERS = (PAYMENTS_CHARGE, ORDERS_SETTLE)
+CONSUMERS = (PAYMENTS_CHARGE, PAYMENTS_FORGET, ORDERS_SETTLE)
 """Those of the services."""
 
 WORKERS_ORDERS = Consumer("workers-orders", "ORDERS", (ORDER_CREATED, PROCESSING_REQUESTED))

@@ -70,6 +70,7 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
     values |= {"recipient_type": "CARD", "recipient": b"", "recipient_masked": b"", "comment": "", "deleted": False}
     values |= {"failure_reason": "", "provider_reference": "", "show_deleted": False}
     values |= {"purchase_ids": [None] * size, "product_id": await _a_product(connection), "product_name": "tea"}
+    values |= {"product_ids": [values["product_id"]]}
     values |= {"name": None, "price": 10, "total_price": 10, "quantity": 1, "description": "", "type": "CONSUMABLE"}
     values |= {"is_active": True, "since": now - timedelta(minutes=1)}
     values |= _times(size, to_available=-10, to_held=0, to_funding=0, to_revenue=10, to_payouts=0)

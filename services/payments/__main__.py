@@ -21,15 +21,15 @@ from kit.settings import Settings
 from services.jwks import keys_of
 from services.payments import payouts_api, shop_api
 from services.payments.api import RULES, PaymentsApi
-from services.payments.consumer import consume
+from services.payments.consumer import consume, forget
 from services.payments.domain import Limits
-from services.payments.goods_cache import CachedInventories
+from services.payments.goods_cache import POPULAR_SECONDS, CachedInventories, CachedPopularity
 from services.payments.payouts_api import PayoutsApi
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
 from services.payments.shop_api import ShopApi
 from services.payments.shop_service import ShopService
-from services.topology import CONSUMERS, PAYMENTS_CHARGE, STREAMS, WORKERS_PAYOUTS
+from services.topology import CONSUMERS, PAYMENTS_CHARGE, PAYMENTS_FORGET, STREAMS, WORKERS_PAYOUTS
 
 
 class PaymentsSettings(Settings):
@@ -67,14 +67,16 @@ async def serve(settings: PaymentsSettings) -> None:
     bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
     await bus.connect()
     cache = Cache(settings.redis_url, settings.cache_seconds)
+    hourly_cache = Cache(settings.redis_url, POPULAR_SECONDS)
     inventories = CachedInventories(cache)
     outbox = Outbox(database, bus)
     lifetime = timedelta(seconds=settings.hold_seconds)
     limits = Limits(settings.max_deposit, settings.max_balance, lifetime, settings.max_payout)
     service = PaymentService(database, outbox, limits)
     payouts = PayoutService(database, outbox, Sealer(settings.payout_keys), limits)
+    shop = ShopService(database, outbox, inventories, CachedPopularity(hourly_cache))
     caches = {"cached_inventories": inventories.clear}
-    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE], has_inbox=True, caches=caches)
+    housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE, PAYMENTS_FORGET], has_inbox=True, caches=caches)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -84,11 +86,7 @@ async def serve(settings: PaymentsSettings) -> None:
             rpc.Service(
                 payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], PayoutsApi(payouts), payouts_api.RULES
             ),
-            rpc.Service(
-                shop_pb2.DESCRIPTOR.services_by_name["ShopService"],
-                ShopApi(ShopService(database, outbox)),
-                shop_api.RULES,
-            ),
+            rpc.Service(shop_pb2.DESCRIPTOR.services_by_name["ShopService"], ShopApi(shop), shop_api.RULES),
             maintenance.service(housekeeping.clean_up),
         ],
         verifier,
@@ -96,11 +94,12 @@ async def serve(settings: PaymentsSettings) -> None:
         background=[
             outbox.run,
             partial(consume, bus, service, database),
+            partial(forget, bus, inventories, database),
             service.release_expired_now_and_then,
             partial(payouts.ask_again_now_and_then, partial(bus.is_idle, WORKERS_PAYOUTS)),
             housekeeping.run,
         ],
-        drain=[bus.stop_consuming, outbox.drain, bus.close, cache.close, database.close],
+        drain=[bus.stop_consuming, outbox.drain, bus.close, cache.close, hourly_cache.close, database.close],
     )
 
 

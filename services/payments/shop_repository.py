@@ -1,9 +1,10 @@
 """SQL of the shop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gozon.shop.v1.shop_pb2 import InventoryItem, PopularProduct, Product, Purchase
+from gozon.shop.v1.shop_pb2 import InventoryItem, Product, Purchase
 from kit.db import Connection, Row, Transaction, sql
 from services.payments.shop import MAX_KINDS
 
@@ -47,6 +48,12 @@ async def product_by_id(connection: Connection, product_id: str) -> Product | No
     """Returns a product."""
     row = await connection.one_or_none(_PRODUCT_BY_ID, product_id=product_id)
     return _product(row) if row else None
+
+
+async def products_by_id(connection: Connection, product_ids: Sequence[str]) -> dict[str, Product]:
+    """Returns products by id, as they are now."""
+    rows = await connection.execute(_PRODUCTS_BY_ID, product_ids=product_ids)
+    return {str(row["id"]): _product(row) for row in rows}
 
 
 async def lock_product(tx: Transaction, product_id: str) -> Product | None:
@@ -142,10 +149,10 @@ async def inventory_of(connection: Connection, user_id: str) -> list[InventoryIt
     return [item(Product(id=str(row["product_id"]), name=row["name"], type=row["type"]), _owned(row)) for row in rows]
 
 
-async def popular(connection: Connection, since: datetime, limit: int) -> list[PopularProduct]:
-    """Returns the products that were bought most often since then; of equals the one that was added first."""
+async def popular(connection: Connection, since: datetime, limit: int) -> list[tuple[str, int]]:
+    """Returns (product, purchases) of what was bought most often since then; of equals the one that was added first."""
     rows = await connection.execute(_POPULAR, since=since, limit=limit)
-    return [PopularProduct(product=_product(row), purchases=row["purchases"]) for row in rows]
+    return [(str(row["id"]), row["purchases"]) for row in rows]
 
 
 def item(product: Product, owned: Owned) -> InventoryItem:
@@ -203,6 +210,7 @@ _INSERT_PRODUCT = sql(f"""
 """)
 _ONE_PRODUCT = f"SELECT {_PRODUCT} FROM products WHERE id = :product_id::uuid"
 _PRODUCT_BY_ID, _LOCK_PRODUCT = sql(_ONE_PRODUCT), sql(f"{_ONE_PRODUCT} FOR NO KEY UPDATE")
+_PRODUCTS_BY_ID = sql(f"SELECT {_PRODUCT} FROM products WHERE id = ANY(:product_ids::uuid[])")
 _CHANGE_PRODUCT = sql(f"""
     UPDATE products SET name = coalesce(:name::text, name), description = coalesce(:description::text, description),
         price = coalesce(:price::bigint, price), is_active = coalesce(:is_active::boolean, is_active),
@@ -251,8 +259,8 @@ _INVENTORY_OF = sql("""
     ORDER BY product_id DESC LIMIT :limit
 """)
 # With ties, so that all that were bought equally often are compared by their age, and no more products are read.
-_POPULAR = sql(f"""
-    SELECT {_PRODUCT}, purchases
+_POPULAR = sql("""
+    SELECT id, purchases
     FROM (
         SELECT product_id AS id, count(*) AS purchases FROM purchases
         WHERE status = 'COMPLETED' AND created_at >= :since::timestamptz

@@ -6,7 +6,14 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from gozon.shop.v1.shop_pb2 import Inventory, InventoryItem, PopularProduct, Product, Purchase
+from gozon.shop.v1.shop_pb2 import (
+    Inventory,
+    InventoryItem,
+    ListPopularProductsResponse,
+    PopularProduct,
+    Product,
+    Purchase,
+)
 from kit import idempotency
 from kit.auth import Identity
 from kit.db import Connection, Database, Transaction, atomic
@@ -16,6 +23,7 @@ from kit.outbox import Outbox
 from kit.telemetry import traceparent
 from services.payments import events, repository, shop, shop_repository
 from services.payments.domain import Limits
+from services.payments.goods_cache import CachedInventories, CachedPopularity
 from services.payments.shop_repository import Change
 
 POPULAR_LIMIT = 5
@@ -35,9 +43,13 @@ class Answered(Generic[Answer]):
 class ShopService:
     """Keeps products, sells them, and keeps what users own of them."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, outbox: Outbox, inventories: CachedInventories, popularity: CachedPopularity
+    ) -> None:
         self._database = database
         self._outbox = outbox
+        self._inventories = inventories
+        self._popularity = popularity
 
     @atomic
     async def create_product(self, new: Product, key: idempotency.Key | None) -> Answered[Product]:
@@ -136,10 +148,13 @@ class ShopService:
         return Answered(item, replayed=False)
 
     async def get_inventory(self, user_id: str) -> Inventory:
-        """Returns what a user owns."""
-        async with self._database.autocommit() as connection:
-            items = await shop_repository.inventory_of(connection, user_id)
-        return Inventory(user_id=user_id, items=items)
+        """Returns what a user owns, from the cache if it is there. It is shared: do not change it."""
+
+        async def read() -> Inventory:
+            async with self._database.autocommit() as connection:
+                return Inventory(user_id=user_id, items=await shop_repository.inventory_of(connection, user_id))
+
+        return await self._inventories.get(user_id, read)
 
     async def list_purchases(self, user_id: str, status: str, before: str, limit: int) -> list[Purchase]:
         """Returns purchases of a user with ids below `before`, newest first; with any status when it is empty."""
@@ -147,10 +162,19 @@ class ShopService:
             return await shop_repository.purchases(connection, user_id, status, before, limit)
 
     async def list_popular_products(self) -> list[PopularProduct]:
-        """Returns the 5 products that were bought most often in the last 7 days."""
+        """Returns the 5 products that were bought most often in the last 7 days, counted at most an hour ago."""
+        counted = (await self._popularity.get(self._count_purchases)).products
+        async with self._database.autocommit() as connection:
+            products = await shop_repository.products_by_id(connection, [one.product.id for one in counted])
+        return [PopularProduct(product=products[one.product.id], purchases=one.purchases) for one in counted]
+
+    async def _count_purchases(self) -> ListPopularProductsResponse:
+        """Returns how often which products were bought; of the products, which may change meanwhile, only the ids."""
         since = datetime.now(UTC) - timedelta(days=shop.POPULAR_DAYS)
         async with self._database.autocommit() as connection:
-            return await shop_repository.popular(connection, since, POPULAR_LIMIT)
+            counts = await shop_repository.popular(connection, since, POPULAR_LIMIT)
+        counted = [PopularProduct(product=Product(id=product_id), purchases=number) for product_id, number in counts]
+        return ListPopularProductsResponse(products=counted)
 
     async def _buy(self, tx: Transaction, product: Product, purchase: Purchase, now: datetime) -> None:
         """Moves the money and the goods. Errors: InvalidArgument, shop.REFUSALS."""
@@ -179,6 +203,8 @@ class ShopService:
             log.warning("refusal_not_recorded", purchase_id=purchase.id, reason=reason, error=repr(error))
 
     async def _tell(self, tx: Transaction, user_id: str, item: InventoryItem) -> None:
+        # Before the commit, so that a crash leaves nothing stale; and as late as can be.
+        await self._inventories.forget([user_id])
         await self._outbox.add(tx, [events.inventory_changed(user_id, item, traceparent.get())])
 
 

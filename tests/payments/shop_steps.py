@@ -14,19 +14,23 @@ from gozon.shop.v1.shop_pb2 import (
     UpdateProductRequest,
     UseProductRequest,
 )
+from kit.cache import Cache
 from kit.db import Database
 from kit.ids import new_id
 from kit.outbox import Outbox
 from services import topology
+from services.payments.goods_cache import CachedInventories, CachedPopularity
 from services.payments.shop_api import ShopApi
 from services.payments.shop_service import ShopService
 from tests.payments.payout_steps import by_admin, call
 from tests.support import disconnected_bus, outbox_of
 
 
-def shop_on(database: Database) -> ShopApi:
-    """The api of one more instance of the service, with an outbox that keeps its messages."""
-    return ShopApi(ShopService(database, Outbox(database, disconnected_bus())))
+def shop_on(database: Database, cache: Cache | None = None) -> ShopApi:
+    """The api of one more instance of the service, with an outbox that keeps its messages; if no cache, a dead one."""
+    cache = cache or Cache("redis://127.0.0.1:1/0", 1)
+    outbox = Outbox(database, disconnected_bus())
+    return ShopApi(ShopService(database, outbox, CachedInventories(cache), CachedPopularity(cache)))
 
 
 async def product(api: ShopApi, price: int = 100, kind: Product.Type = Product.CONSUMABLE, **fields: Any) -> Product:
