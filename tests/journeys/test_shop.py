@@ -201,6 +201,7 @@ async def test_over_grpc_the_same(edge: Edge, admin: User, pat: User) -> None:
     assert await available(edge, pat) == MONEY - 500
 
 
+TEA: Json = {"name": "tea", "price": 1, "type": "CONSUMABLE"}
 BAD_PRODUCTS: list[Json] = [
     {},
     {"name": ""},
@@ -222,11 +223,13 @@ BAD_PRODUCTS: list[Json] = [
 ]
 
 
-async def test_bad_input_gets_a_clear_error_and_changes_nothing(edge: Edge, admin: User, pat: User) -> None:
+async def test_bad_input_gets_a_clear_error_and_changes_nothing(
+    edge: Edge, admin: User, alice: User, pat: User
+) -> None:
     product, premium = await add(edge, admin), await add(edge, admin, type="PERMANENT")
     foreign = await add(edge, admin, 1, currency="EUR")
     for bad in BAD_PRODUCTS:
-        body = {"name": "tea", "price": 1, "type": "CONSUMABLE", **bad} if bad else {}
+        body = {**TEA, **bad} if bad else {}
         assert_error(await edge.rest.post("/products", json=body, headers=admin.headers), 400, 3, "INVALID_REQUEST")
     for patch in ({"price": 0}, {"name": ""}, {"update_mask": "type"}, {"update_mask": "price"}, {"price": "x"}):
         patched = await edge.rest.patch(f"/products/{product['id']}", json=patch, headers=admin.headers)
@@ -255,13 +258,13 @@ async def test_bad_input_gets_a_clear_error_and_changes_nothing(edge: Edge, admi
         (post(edge, pat, foreign["id"], "purchase"), 400, 9, "CURRENCY_MISMATCH"),
         (post(edge, pat, product["id"], "use"), 404, 5, "NOT_OWNED"),
         (post(edge, pat, premium["id"], "use"), 400, 9, "PERMANENT_PRODUCT"),
-        (post(edge, admin, product["id"], "purchase"), 404, 5, "ACCOUNT_NOT_FOUND"),
+        (post(edge, alice, product["id"], "purchase"), 404, 5, "ACCOUNT_NOT_FOUND"),
         (edge.rest.get(f"/users/{admin.id}/inventory", headers=pat.headers), 404, 5, "USER_NOT_FOUND"),
         (edge.rest.get(f"/users/{admin.id}/purchases", headers=pat.headers), 404, 5, "USER_NOT_FOUND"),
         (edge.rest.get("/products?page_token=x", headers=pat.headers), 400, 3, "INVALID_PAGE_TOKEN"),
         (edge.rest.get("/products?page_size=101", headers=pat.headers), 400, 3, "INVALID_REQUEST"),
         (edge.rest.get(f"/users/{pat.id}/purchases?page_token=x", headers=pat.headers), 400, 3, "INVALID_PAGE_TOKEN"),
-        (edge.rest.post("/products", json={"name": "x"}, headers=pat.headers), 403, 7, "ADMIN_ONLY"),
+        (edge.rest.post("/products", json=TEA, headers=pat.headers), 403, 7, "ADMIN_ONLY"),
         (edge.rest.patch(f"/products/{product['id']}", json={}, headers=pat.headers), 403, 7, "ADMIN_ONLY"),
     ):
         assert_error(await asked, status, code, reason)
