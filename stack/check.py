@@ -6,7 +6,7 @@ Books balance: the ledger is in balance and was not tampered with, every balance
 
 Each database is read in one snapshot, so that what a transaction did is seen whole or not at all. The snapshot of
 Orders is the older one: an order in it that says PAID must have its payment in that of Payments. What seems wrong
-between the two databases is looked at again. check_rules.py and check_agreement.py have the rules.
+between the two databases is looked at again. check_rules.py, check_shop.py and check_agreement.py have the rules.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from uuid import UUID
 import asyncpg
 
 from stack.check_agreement import AGREEMENTS, Agreement, Row
-from stack.check_rules import SCANS, Guarantee, Scan
+from stack.check_rules import SCANS
+from stack.check_scan import Guarantee, Scan
 from stack.home import Stack
 
 SHOWN = 20

@@ -1,53 +1,9 @@
-"""What `gozon check` demands of each database: rules as data, conditions that must be true of every row of a scan.
-
-A scan reads a table once, with what belongs to its rows, however many rules there are about it. What is not finished
-is judged only when it is older than `stuck_before`, a moment that every rule may name.
-"""
+"""What `gozon check` demands of each database; see stack/check_scan.py."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-Guarantee = Literal["nothing lost", "paid once", "books balance"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What must be true of every row: an SQL condition over the columns of its scan. NULL is not true."""
-
-    name: str
-    guarantee: Guarantee
-    must: str
-
-
-@dataclass(frozen=True)
-class Scan:
-    """A query, and the rules about its rows."""
-
-    source: str
-    rules: tuple[Rule, ...]
-
-    @property
-    def sql(self) -> str:
-        """Returns the rows that break a rule, and in `lies` for each rule whether they do; $1 is in seconds."""
-        lies = ", ".join(f"({rule.must}) IS NOT TRUE" for rule in self.rules)
-        truth = " AND ".join(f"({rule.must})" for rule in self.rules)
-        return f"""
-            SELECT ARRAY[{lies}] AS lies, scanned.*
-            FROM ({self.source}) AS scanned, (SELECT now() - make_interval(secs => $1) AS stuck_before) AS patience
-            WHERE ({truth}) IS NOT TRUE
-        """
-
-
-def _outbox(of: str) -> Scan:
-    published = Rule(f"events of {of} are published", "nothing lost", "created_at >= stuck_before")
-    return Scan("SELECT id, subject, created_at FROM outbox", (published,))
-
-
-def _none(source: str, name: str, guarantee: Guarantee) -> Scan:
-    """For what must not be there at all."""
-    return Scan(source, (Rule(name, guarantee, "false"),))
-
+from stack.check_scan import Rule, Scan, none, outbox
+from stack.check_shop import SHOP
 
 _ORDERS = Scan(
     """
@@ -129,7 +85,7 @@ _REFUNDS_OF_ORDERS = Scan(
         Rule("a refund belongs to an order", "paid once", "order_status IS NOT NULL"),
     ),
 )
-_CHANGES_OF_NOTHING = _none(
+_CHANGES_OF_NOTHING = none(
     """
     SELECT user_id, order_id, version, status FROM order_changes
     WHERE NOT EXISTS (SELECT FROM orders WHERE orders.user_id = order_changes.user_id AND id = order_id)
@@ -141,12 +97,12 @@ _CHANGES_OF_NOTHING = _none(
 _TRANSACTIONS = Scan(
     # What each hash is over is in services/payments/ledger.py.
     """
-    SELECT user_id, number, kind, order_id, payout_id, currency, account_currency, balance, held, created_at, moved,
-           total, directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
+    SELECT user_id, number, kind, order_id, payout_id, purchase_id, currency, account_currency, balance, held,
+           created_at, moved, total, directions, lag(number, 1, 0::bigint) OVER chain AS number_before,
            lag(created_at) OVER chain AS created_before, sum(own) OVER chain AS booked_balance,
            sum(reserved) OVER chain AS booked_held,
            hash, sha256(lag(hash, 1, '') OVER chain || convert_to(concat_ws('|', user_id, number, kind,
-               coalesce(order_id::text, payout_id::text, ''), currency, moved, balance, held,
+               coalesce(order_id::text, payout_id::text, purchase_id::text, ''), currency, moved, balance, held,
                (extract(epoch FROM created_at) * 1000000)::bigint), 'UTF8')) AS computed_hash
     FROM (
         SELECT *, to_available + to_held AS own, to_held AS reserved,
@@ -180,9 +136,10 @@ _TRANSACTIONS = Scan(
                    ('CAPTURE', 'held- revenue+'), ('CAPTURE', 'available+ held- revenue+'),
                    ('RELEASE', 'available+ held-'), ('REFUND', 'available+ revenue-'),
                    ('PAYOUT_HOLD', 'available- held+'), ('PAYOUT', 'held- payouts+'),
-                   ('PAYOUT_RELEASE', 'available+ held-')
+                   ('PAYOUT_RELEASE', 'available+ held-'), ('PURCHASE', 'available- revenue+')
                ) AND (order_id IS NOT NULL) = (kind IN ('CHARGE', 'HOLD', 'CAPTURE', 'RELEASE', 'REFUND'))
-               AND (payout_id IS NOT NULL) = (kind IN ('PAYOUT_HOLD', 'PAYOUT', 'PAYOUT_RELEASE'))""",
+               AND (payout_id IS NOT NULL) = (kind IN ('PAYOUT_HOLD', 'PAYOUT', 'PAYOUT_RELEASE'))
+               AND (purchase_id IS NOT NULL) = (kind = 'PURCHASE')""",
         ),
         Rule("transactions are numbered without a gap", "books balance", "number = number_before + 1"),
         Rule(
@@ -300,7 +257,7 @@ _PAYMENTS = Scan(
         ),
     ),
 )
-_MOVED_FOR_NOTHING = _none(
+_MOVED_FOR_NOTHING = none(
     """
     SELECT user_id, number, kind, order_id FROM transactions
     WHERE order_id IS NOT NULL AND NOT EXISTS (
@@ -310,7 +267,7 @@ _MOVED_FOR_NOTHING = _none(
     "money that moved for an order moved for its payment",
     "paid once",
 )
-_REFUNDS_OF_NOTHING = _none(
+_REFUNDS_OF_NOTHING = none(
     """
     SELECT user_id, order_id, refund_id, status, amount FROM refunds
     WHERE NOT EXISTS (
@@ -371,7 +328,7 @@ _PAYOUTS = Scan(
         ),
     ),
 )
-_PAID_OUT_FOR_NOTHING = _none(
+_PAID_OUT_FOR_NOTHING = none(
     """
     SELECT user_id, number, kind, payout_id FROM transactions
     WHERE payout_id IS NOT NULL AND NOT EXISTS (
@@ -382,7 +339,7 @@ _PAID_OUT_FOR_NOTHING = _none(
 )
 
 SCANS: Mapping[str, tuple[Scan, ...]] = {
-    "orders": (_ORDERS, _REFUNDS_OF_ORDERS, _CHANGES_OF_NOTHING, _outbox("Orders")),
+    "orders": (_ORDERS, _REFUNDS_OF_ORDERS, _CHANGES_OF_NOTHING, outbox("Orders")),
     "payments": (
         _TRANSACTIONS,
         _ACCOUNTS,
@@ -391,7 +348,8 @@ SCANS: Mapping[str, tuple[Scan, ...]] = {
         _REFUNDS_OF_NOTHING,
         _PAYOUTS,
         _PAID_OUT_FOR_NOTHING,
-        _outbox("Payments"),
+        *SHOP,
+        outbox("Payments"),
     ),
 }
 """By database."""

@@ -90,10 +90,11 @@ def statement(
 ) -> None:
     """Prints the statement of an account as CSV: each transaction of its ledger on a line, oldest first.
 
-    Columns: number; time (UTC); kind; order_id and payout_id, of what it was for; amount and held_amount, by which the
-    money that can be spent and the money that is held changed; balance and held after it (what can be spent is
-    balance - held); currency; and the hash over all of that and the hash of the line before. All amounts are in minor
-    units (kopeks, cents). Who keeps the last hash somewhere else can tell later that nothing before it was changed.
+    Columns: number; time (UTC); kind; order_id, payout_id and purchase_id, of what it was for; amount and held_amount,
+    by which the money that can be spent and the money that is held changed; balance and held after it (what can be
+    spent is balance - held); currency; and the hash over all of that and the hash of the line before. All amounts are
+    in minor units (kopeks, cents). Who keeps the last hash somewhere else can tell later that nothing before it was
+    changed.
     """
     stack = running(place(home))
     if output is None:

@@ -18,6 +18,7 @@ COLUMNS = (
     "kind",
     "order_id",
     "payout_id",
+    "purchase_id",
     "amount",
     "held_amount",
     "balance",
@@ -84,8 +85,8 @@ def _away(stack: Stack, error: BaseException) -> HomeError:
 
 
 _LINES = """
-    SELECT number, created_at, kind, order_id, payout_id, to_available AS amount, to_held AS held_amount, balance, held,
-           currency, hash
+    SELECT number, created_at, kind, order_id, payout_id, purchase_id, to_available AS amount, to_held AS held_amount,
+           balance, held, currency, hash
     FROM transactions
     WHERE user_id = $1 AND ($2::timestamptz IS NULL OR created_at >= $2)
           AND ($3::timestamptz IS NULL OR created_at < $3)

@@ -31,6 +31,7 @@ import services
 from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.payouts.v1.payouts_pb2_grpc import PayoutsServiceStub
+from gozon.shop.v1.shop_pb2_grpc import ShopServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
 from kit.bus import Bus
@@ -159,6 +160,7 @@ class Edge:
         self.orders = OrdersServiceStub(self.channel)
         self.payments = PaymentsServiceStub(self.channel)
         self.payouts = PayoutsServiceStub(self.channel)
+        self.shop = ShopServiceStub(self.channel)
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,7 +17,10 @@ FIRST = ("Register", "Token", "GetMe", "OpenAccount", "Deposit", "CreateOrder")
 AGAIN = {"ReleaseHold": "CreateHold"}
 # So ends the first sentence about what only administrators may do, with the token `admin_token`.
 FOR_ADMINS = "; for admins."
-VARIABLES = ("token", "refresh_token", "admin_token", "email", "user_id", "order_id", "held_order_id", "payout_id")
+VARIABLES = (
+    *("token", "refresh_token", "admin_token", "email", "user_id"),
+    *("order_id", "held_order_id", "payout_id", "product_id"),
+)
 # Which member of an operation's answer is remembered as which variable.
 REMEMBERED = {
     "Token": [("token", "access_token"), ("refresh_token", "refresh_token")],
@@ -26,6 +29,7 @@ REMEMBERED = {
     "CreateHold": [("held_order_id", "order_id")],
     "CreatePayout": [("payout_id", "id")],
     "ApiCreatePayout": [("payout_id", "id")],
+    "CreateProduct": [("product_id", "id")],
 }
 # Values that must be new, or one's own, in JSON and in forms.
 JSON_VARIABLES = {"email": "{{email}}", "order_id": "{{held_order_id}}"}

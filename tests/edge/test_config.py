@@ -24,7 +24,7 @@ def test_envoy_accepts_the_file_as_it_is_but_for_the_folder_of_the_descriptors(t
 
 WITHIN = "gozon.maintenance.v1.MaintenanceService"
 """Nobody outside has business with it."""
-SERVED_BY = {"payouts": "payments"}
+SERVED_BY = {"payouts": "payments", "shop": "payments"}
 
 
 def test_every_service_of_the_contracts_is_transcoded_and_has_a_cluster_and_a_part_in_readyz() -> None:

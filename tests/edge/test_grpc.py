@@ -19,6 +19,7 @@ SERVICES = (
     "gozon.orders.v1.OrdersService",
     "gozon.payments.v1.PaymentsService",
     "gozon.payouts.v1.PayoutsService",
+    "gozon.shop.v1.ShopService",
 )
 CREATE_ORDER = "/gozon.orders.v1.OrdersService/CreateOrder"
 

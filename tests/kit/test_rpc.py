@@ -178,6 +178,7 @@ async def test_every_service_is_healthy_and_its_reflection_lists_them_all(servic
         "gozon.orders.v1.OrdersService",
         "gozon.payments.v1.PaymentsService",
         "gozon.payouts.v1.PayoutsService",
+        "gozon.shop.v1.ShopService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

@@ -49,6 +49,19 @@ ALWAYS_IN_PAYMENTS = {
         WHERE payments.user_id = ANY(:user_ids::uuid[]) AND NOT (
             payments.captured = booked.captured AND payments.refunded = booked.refunded AND booked.times <= 1)
     """,
+    "goods are what was bought and is not used up, and what is PERMANENT is owned once": """
+        SELECT goods.* FROM goods
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(quantity), 0) AS bought FROM purchases
+            WHERE purchases.user_id = goods.user_id AND product_id = goods.product_id AND status = 'COMPLETED'
+        ) AS bought
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(quantity), 0) AS used FROM uses
+            WHERE uses.user_id = goods.user_id AND product_id = goods.product_id
+        ) AS used
+        WHERE user_id = ANY(:user_ids::uuid[]) AND NOT (
+            quantity = bought - used AND quantity >= 0 AND (type = 'CONSUMABLE' OR bought = 1))
+    """,
 }
 ALWAYS_IN_ORDERS = {
     "Payments is asked exactly by those who wait": """
@@ -76,6 +89,7 @@ DEPOSITED = sql("""
     SELECT user_id, sum(-amount) AS amount FROM entries WHERE user_id = ANY(:user_ids::uuid[]) AND account = 'funding'
     GROUP BY 1
 """)
+PURCHASES = sql("SELECT id, user_id, status, total_price FROM purchases WHERE user_id = ANY(:user_ids::uuid[])")
 PAYOUTS = sql("SELECT id, user_id, status, amount FROM payouts WHERE user_id = ANY(:user_ids::uuid[])")
 BALANCES = sql("SELECT user_id, balance FROM accounts WHERE user_id = ANY(:user_ids::uuid[])")
 
@@ -132,12 +146,16 @@ async def _money_is_conserved(world: World, users: Users, payments: dict[Any, Ro
         # Nothing was paid by the provider that ended in another way here.
         said = world.provider.get(str(payout_id), Payout.CANCELED)
         assert payout["status"] == Payout.Status.Name(said), payout
+    purchases = await _by_id(world.payments_db, users, "id", PURCHASES)
     async with world.payments_db.autocommit() as connection:
         deposited = {r["user_id"]: r["amount"] for r in await connection.execute(DEPOSITED, user_ids=users.ids)}
         balances = {r["user_id"]: r["balance"] for r in await connection.execute(BALANCES, user_ids=users.ids)}
     for user_id, balance in balances.items():
         spent = sum(p["captured"] - p["refunded"] for p in payments.values() if p["user_id"] == user_id)
         spent += sum(p["amount"] for p in payouts.values() if (p["user_id"], p["status"]) == (user_id, "COMPLETED"))
+        spent += sum(
+            p["total_price"] for p in purchases.values() if (p["user_id"], p["status"]) == (user_id, "COMPLETED")
+        )
         assert balance == deposited.get(user_id, 0) - spent
         # Each key was used until it succeeded, so each is there, once.
         wanted = sum(amount for (owner, _), amount in users.deposits.items() if owner == str(user_id))

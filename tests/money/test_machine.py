@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from gozon.shop.v1.shop_pb2 import Product
 from kit.errors import Error
 from stack.check import check_databases
 from tests.money.faults import AFTER_COMMIT, Crash, crash
@@ -44,6 +45,8 @@ DETAILS: dict[str, tuple[st.SearchStrategy[Any], ...]] = {
     "release": (SOME,),
     "payout": (st.integers(0, 2), st.integers(0, 3), AMOUNTS),
     "delete_payout": (SOME,),
+    "buy": (st.integers(0, 2), st.integers(0, 1), st.integers(1, 3), st.integers(0, 3)),
+    "use": (st.integers(0, 2), st.integers(0, 1), st.integers(1, 3), st.integers(0, 3)),
     "holds_expire": (),
     "orders_expire": (),
     "sweep": (),
@@ -65,6 +68,8 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.users: Users = self._run(self.world.people())
+        kinds = (Product.CONSUMABLE, Product.PERMANENT)
+        self.products = [self._run(self.world.product(kind)) for kind in kinds]
         # In the middle of things: what it takes many steps to reach is reached too seldom.
         for operation in (
             ("deposit", 0, 0, 90),
@@ -129,6 +134,8 @@ class Machine(RuleBasedStateMachine):
         match operation:
             case ("deposit", who, key, amount):
                 await world.deposit(users, who, key, amount, instance)
+            case (("buy" | "use") as what, who, number, quantity, key):
+                await getattr(world, what)(users, who, self.products[number], quantity, key, instance)
             case (("payout" | "delete_payout") as what, *details):
                 await getattr(world, what)(users, *details, instance)
             case ("order", who, amount, manual):

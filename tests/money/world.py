@@ -11,6 +11,7 @@ from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, RefundOrderReq
 from gozon.payments.v1.payments_pb2 import CreateHoldRequest, DepositRequest
 from gozon.payouts.v1.events_pb2 import PayoutRequested
 from gozon.payouts.v1.payouts_pb2 import Card, CreatePayoutRequest, Payout, Recipient
+from gozon.shop.v1.shop_pb2 import Product, Purchase, PurchaseProductRequest, UseProductRequest
 from kit.auth import Identity
 from kit.bus import Bus
 from kit.cache import Cache
@@ -30,6 +31,7 @@ from services.orders.watch import Watchers
 from services.payments.domain import RELEASED, CaptureRequest, HoldRequest, ReleaseRequest
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
+from services.payments.shop_service import ShopService
 from services.topology import PAYOUT_REQUESTED
 from stack.check_rules import SCANS
 from tests.support import RunningStack, fresh_database
@@ -100,6 +102,7 @@ class World:
         self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0, 3600.0, _nobody_works)
         self.payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
         self.payouts = [PayoutService(payments_db, Outbox(payments_db, bus), SEALER) for _ in range(INSTANCES)]
+        self.shops = [ShopService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
         self.provider: dict[str, Payout.Status] = {}
         """What the payout provider said, and will say again."""
         self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]
@@ -211,6 +214,23 @@ class World:
             user_id, payout_id = users.payouts[-1 - number % len(users.payouts)]
             owner = Identity(user_id, frozenset({"user"}), float("inf"))
             await self.payouts[instance].delete_payout(payout_id, owner, "")
+
+    async def product(self, kind: Product.Type, price: int = 10) -> str:
+        """An admin adds a product; returns its id."""
+        new = Product(name="Boost", price=price, currency="RUB", type=kind, is_active=True)
+        return (await self.shops[0].create_product(new, None)).answer.id
+
+    async def buy(self, users: Users, who: int, product_id: str, quantity: int, key: int, instance: int) -> Purchase:
+        """Somebody buys, under one of a few keys."""
+        request = PurchaseProductRequest(product_id=product_id, quantity=quantity)
+        key_ = key_of(users.ids[who], "PurchaseProduct", f"{key} {product_id} {quantity}", request)
+        return (await self.shops[instance].purchase_product(product_id, quantity, users.ids[who], key_)).answer
+
+    async def use(self, users: Users, who: int, product_id: str, quantity: int, key: int, instance: int) -> int:
+        """Somebody uses goods up, under one of a few keys; returns how many are left."""
+        request = UseProductRequest(product_id=product_id, quantity=quantity)
+        key_ = key_of(users.ids[who], "UseProduct", f"{key} {product_id} {quantity}", request)
+        return (await self.shops[instance].use_product(product_id, quantity, users.ids[who], key_)).answer.quantity
 
     async def _pay_out(self, payout_id: str, instance: int) -> None:
         """What a worker does: begins it, has it paid, says what came of it."""

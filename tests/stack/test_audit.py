@@ -45,7 +45,18 @@ async def test_a_statement_says_what_the_api_says(own_stack: OwnStack, edge: Edg
     assert result.returncode == 0, result.stderr
     lines = list(csv.DictReader(result.stdout.splitlines()))
     listed = (await edge.rest.get(f"/accounts/{ann.id}/entries", headers=ann.headers)).json()["entries"]
-    columns = ("number", "kind", "order_id", "payout_id", "amount", "held_amount", "balance", "held", "hash")
+    columns = (
+        "number",
+        "kind",
+        "order_id",
+        "payout_id",
+        "purchase_id",
+        "amount",
+        "held_amount",
+        "balance",
+        "held",
+        "hash",
+    )
     assert [[line[column] for column in columns] for line in lines] == [
         [entry[column] for column in columns] for entry in reversed(listed)
     ]

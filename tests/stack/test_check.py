@@ -10,12 +10,15 @@ import asyncpg
 import pytest
 
 from gozon.payouts.v1.payouts_pb2 import Payout
+from gozon.shop.v1.shop_pb2 import Product
+from services.payments.domain import InsufficientFunds
 from stack.check import Report, check_databases
 from stack.check_agreement import AGREEMENTS
 from stack.check_rules import SCANS
 from tests.money.world import Users, World, at_work
 from tests.stack.conftest import OwnStack
 from tests.stack.lies import LIES, UNGUARDED
+from tests.stack.shop_lies import SHOP_LIES
 from tests.support import RunningStack, fresh_database
 
 RICH, POOR, NOBODY = range(3)
@@ -60,6 +63,12 @@ async def everything_that_can_happen(world: World, users: Users) -> None:
         world.provider[await world.payout(users, RICH, key, 500, 0)] = status
     await world.payout(users, RICH, 3, 500, 0)
     await world.delete_payout(users, 0, 0)
+    boost, premium = await world.product(Product.CONSUMABLE), await world.product(Product.PERMANENT)
+    for key, (what, quantity) in enumerate(((boost, 3), (boost, 1), (premium, 1))):
+        await world.buy(users, RICH, what, quantity, key, 0)
+    await world.use(users, RICH, boost, 2, 0, 0)
+    with pytest.raises(InsufficientFunds):
+        await world.buy(users, POOR, boost, 1, 0, 0)
     await world.drain(users)
     await world.cancel(canceled, 0)
     await world.refund(to_refuse, 0, 50, 0)
@@ -100,17 +109,18 @@ async def test_nothing_that_can_happen_is_a_lie(stack: RunningStack, loaded: Nam
     ends = await connection.fetch("SELECT DISTINCT status FROM payments")
     refunds = await connection.fetch("SELECT DISTINCT status FROM refunds")
     payouts = await connection.fetch("SELECT DISTINCT status FROM payouts")
+    purchases = await connection.fetch("SELECT DISTINCT status FROM purchases")
     await connection.close()
     # Else the lies below would have nothing to lie about.
-    assert (len(kinds), len(ends), len(refunds), len(payouts)) == (9, 5, 2, 3)
+    assert (len(kinds), len(ends), len(refunds), len(payouts), len(purchases)) == (10, 5, 2, 3, 2)
 
 
 def test_every_rule_has_its_lie() -> None:
     rules = {rule.name for scans in SCANS.values() for scan in scans for rule in scan.rules}
-    assert {rule for rule, _, _ in LIES} == rules | {agreement.name for agreement in AGREEMENTS}
+    assert {rule for rule, _, _ in LIES + SHOP_LIES} == rules | {agreement.name for agreement in AGREEMENTS}
 
 
-@pytest.mark.parametrize(("rule", "service", "lie"), LIES)
+@pytest.mark.parametrize(("rule", "service", "lie"), LIES + SHOP_LIES)
 async def test_a_lie_is_found_and_its_row_shown(
     stack: RunningStack, loaded: Names, rule: str, service: str, lie: str
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kit import keys as key_files
 from kit.auth import ACCESS_TOKEN_SECONDS
 from stack import keys
-from stack.home import Home, HomeError
+from stack.home import ADMIN_EMAIL, Home, HomeError
 from tests.edge.security.conftest import new_owner
 from tests.edge.security.rpcs import Owner, all_rpcs
 from tests.stack.conftest import OwnStack
@@ -117,7 +117,8 @@ async def test_after_a_leak_no_old_token_passes_and_who_was_signed_in_goes_on(ow
                 found.add((await rpc.over_grpc(doors[rpc.service], request, headers)).code)
             return found
 
-        owner = await new_owner(edge)
+        secrets = json.loads((own_stack.home / "secrets.json").read_text())
+        owner = await new_owner(edge, await edge.sign_in(ADMIN_EMAIL, secrets["admin"]))
         # Now Envoy and the services have seen the token, and remember that it is good.
         assert await codes(owner) == await codes(owner) == {"OK"}
         rotated = await asyncio.to_thread(own_stack.gozon, "keys", "rotate", "--now")

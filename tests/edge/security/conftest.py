@@ -10,13 +10,13 @@ import pytest
 from kit import keys
 from tests.edge.security.forger import Forger
 from tests.edge.security.rpcs import Owner
-from tests.support import Edge, RunningStack, eventually
+from tests.support import Edge, RunningStack, User, eventually
 
 Channels = dict[str, grpc.aio.Channel]
 
 
-async def new_owner(edge: Edge) -> Owner:
-    """Somebody with an account, money, a paid order, a payout that has ended and a sign-in."""
+async def new_owner(edge: Edge, admin: User) -> Owner:
+    """Somebody with an account, money, a paid order, a payout that has ended, goods of the shop and a sign-in."""
     user = await edge.register()
     await edge.deposit(user, 1000)
     order = await edge.rest.post("/orders", json={"amount": 5}, headers=user.headers)
@@ -33,21 +33,25 @@ async def new_owner(edge: Edge) -> Owner:
 
     # Nor does it change by itself any more.
     await eventually(paid)
+    boost = {"name": "Boost", "price": 5, "type": "CONSUMABLE"}
+    product_id = (await edge.rest.post("/products", json=boost, headers=admin.headers)).json()["id"]
+    bought = await edge.rest.post(f"/products/{product_id}/purchase", json={}, headers=user.headers | fresh_key())
+    assert bought.status_code == 201, bought.text
     form = {"grant_type": "password", "username": user.email, "password": user.password}
     signed_in = await edge.rest.post("/token", data=form)
-    return Owner(user, order.json()["id"], payout_id, signed_in.json()["refresh_token"])
+    return Owner(user, order.json()["id"], payout_id, signed_in.json()["refresh_token"], product_id)
 
 
 @pytest.fixture(scope="package")
-async def victim(edge: Edge) -> Owner:
+async def victim(edge: Edge, admin: User) -> Owner:
     """Whose things nobody else may see or change."""
-    return await new_owner(edge)
+    return await new_owner(edge, admin)
 
 
 @pytest.fixture(scope="package")
-async def mallory(edge: Edge) -> Owner:
+async def mallory(edge: Edge, admin: User) -> Owner:
     """Who tries, with a valid token of her own."""
-    return await new_owner(edge)
+    return await new_owner(edge, admin)
 
 
 @pytest.fixture(scope="package")

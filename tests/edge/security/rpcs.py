@@ -38,6 +38,8 @@ class Owner:
     order_id: str
     payout_id: str
     refresh_token: str
+    product_id: str
+    """What the user has bought; anybody may."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,7 +150,7 @@ class Rpc:
 def all_rpcs() -> list[Rpc]:
     """Every RPC that there is, with its rule."""
     served = [(service, f"services.{service}.api", service) for service in SERVICES]
-    served += [("payments", "services.payments.payouts_api", "payouts")]
+    served += [("payments", f"services.payments.{contract}_api", contract) for contract in ("payouts", "shop")]
     served += [(service, "kit.maintenance", "maintenance") for service in SERVICES]
     found = []
     for service, module, contract in served:
@@ -176,6 +178,7 @@ def _values(owner: Owner) -> Json:
         "user_id": owner.user.id,
         "order_id": owner.order_id,
         "payout_id": owner.payout_id,
+        "product_id": owner.product_id,
         "email": f"{uuid.uuid4().hex}@example.com",
         "username": "Ann",
         "password": owner.user.password,
@@ -218,6 +221,10 @@ def _values(owner: Owner) -> Json:
         "FinishPayoutRequest.status": "COMPLETED",
         "failure_reason": "",
         "provider_reference": "",
+        "is_active": True,
+        "UpdateProductRequest.update_mask": "name,description",
+        "CreateProductRequest.type": "CONSUMABLE",
+        "ListProductsRequest.type": "TYPE_UNSPECIFIED",
         "dead_letter_days": 30,
     }
 

@@ -31,6 +31,7 @@ WISHES: dict[str, Any] = {
 RPCS = {rpc.method.name: rpc for rpc in all_rpcs()}
 REFUSED = {"NOT_FOUND", "PERMISSION_DENIED"}
 READING = {"GetOrder", "ListUserOrders", "ListOrderHistory", "WatchOrder", "GetAccount", "ListEntries"}
+READING |= {"GetInventory", "ListPurchases"}
 
 
 async def me(edge: Edge, headers: dict[str, str]) -> dict[str, Any]:
@@ -81,9 +82,9 @@ async def test_the_first_administrators_email_can_not_be_taken(edge: Edge) -> No
 
 
 async def test_rights_come_and_go_with_the_next_token(
-    edge: Edge, direct: Channels, stack: RunningStack, new_user: NewUser
+    edge: Edge, direct: Channels, stack: RunningStack, new_user: NewUser, admin: User
 ) -> None:
-    user, other = await new_user(), await new_owner(edge)
+    user, other = await new_user(), await new_owner(edge, admin)
     password = {"grant_type": "password", "username": user.email, "password": user.password}
     refresh_token = (await edge.rest.post("/token", data=password)).json()["refresh_token"]
 

@@ -90,7 +90,7 @@ async def test_somebody_elses_things_are_not_there(
 async def test_somebody_elses_things_look_like_things_that_do_not_exist(
     rpc: Rpc, edge: Edge, mallory: Owner, victim: Owner
 ) -> None:
-    nowhere = Owner(replace(victim.user, id=new_id()), new_id(), new_id(), "")
+    nowhere = Owner(replace(victim.user, id=new_id()), new_id(), new_id(), "", new_id())
     over_grpc = [
         await rpc.over_grpc(edge.channel, rpc.request(owner), mallory.user.headers | fresh_key())
         for owner in (victim, nowhere)

@@ -101,8 +101,8 @@ async def test_a_stolen_access_token_does_not_change_the_password(edge: Edge, vi
 # --- Guessing
 
 
-async def test_a_hundred_guesses_are_not_answered(edge: Edge, stack: RunningStack) -> None:
-    owner, bystander = await new_owner(edge), await new_owner(edge)
+async def test_a_hundred_guesses_are_not_answered(edge: Edge, stack: RunningStack, admin: User) -> None:
+    owner, bystander = await new_owner(edge, admin), await new_owner(edge, admin)
     user = owner.user
     guesses: list[httpx.Response] = []
     # All at once would be too much for a slow machine, and some answered DEADLINE_EXCEEDED.
