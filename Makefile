@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo worker check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
+.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -38,6 +38,9 @@ logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 
 demo: .venv/.stack ## Orders and payouts, paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
+
+seed: .venv/.stack ## Add products to the shop; again it changes nothing
+	@$(GOZON) seed $(ARGS)
 
 worker: .venv/.stack ## One more worker in the foreground, of payouts or what ARGS= says: orders
 	@$(GOZON) worker $(or $(ARGS),payouts)

@@ -234,6 +234,33 @@ def demo(
     raise SystemExit(0 if result.ok else 1)
 
 
+@app.command()
+def seed(
+    home: HomeOption = DEFAULT_HOME,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="GOZON_ADMIN_PASSWORD",
+            help="Of the first administrator, when it was changed.",
+            show_default="the one that `up` made",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Adds products to the shop, as the first administrator and through the public edge; those it has stay as they are.
+
+    Again it changes nothing: products are known by their names.
+    """
+    from stack import seed as seed_module  # noqa: PLC0415 - httpx is slow to import
+
+    stack = _running(_place(home))
+    products = seed_module.run(stack.edge_url, password or stack.secrets.admin)
+    if as_json:
+        print(json.dumps({"products": [asdict(product) for product in products]}, indent=2, ensure_ascii=False))
+    else:
+        screen.seeded(products)
+
+
 app.command()(cli_audit.check)
 app.command()(cli_audit.statement)
 

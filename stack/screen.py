@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stack.demo import Result, Step
     from stack.dlq import DeadLetter
     from stack.keys import Key
+    from stack.seed import Seeded
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -126,6 +127,15 @@ def demo_result(home: Home, result: Result) -> None:
         _demo_end("payout", payout, payout["amount"], payout["failure_reason"])
     if not result.ok:
         failure(f"The demo failed: {result.error}. Does {home.command('status')} show everything ready?", [])
+
+
+def seeded(products: list[Seeded]) -> None:
+    """Shows the products that the shop has now, and which of them are new."""
+    table = Table("product", "type", "price", "id", "")
+    for product in products:
+        price = f"{product.price / 100:,.2f} {product.currency}"
+        table.add_row(escape(product.name), product.type, price, product.id, "added" if product.added else "was there")
+    out.print(table)
 
 
 def _demo_end(what: str, ended: dict[str, Any], amount: str, reason: str) -> None:

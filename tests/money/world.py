@@ -29,6 +29,7 @@ from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
 from services.payments.domain import RELEASED, CaptureRequest, HoldRequest, ReleaseRequest
+from services.payments.goods_cache import CachedInventories, CachedPopularity
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
 from services.payments.shop_service import ShopService
@@ -102,7 +103,8 @@ class World:
         self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0, 3600.0, _nobody_works)
         self.payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
         self.payouts = [PayoutService(payments_db, Outbox(payments_db, bus), SEALER) for _ in range(INSTANCES)]
-        self.shops = [ShopService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
+        goods, popularity = CachedInventories(cache), CachedPopularity(cache)
+        self.shops = [ShopService(payments_db, Outbox(payments_db, bus), goods, popularity) for _ in range(INSTANCES)]
         self.provider: dict[str, Payout.Status] = {}
         """What the payout provider said, and will say again."""
         self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]

@@ -15,6 +15,7 @@ def test_help_names_every_command() -> None:
         "status",
         "logs",
         "demo",
+        "seed",
         "check",
         "statement",
         "doctor",
@@ -32,6 +33,7 @@ def test_help_names_every_command() -> None:
     "command",
     [
         "demo",
+        "seed",
         "check",
         "check --watch",
         "statement ann@x",
