@@ -131,11 +131,10 @@ def demo_result(home: Home, result: Result) -> None:
 
 def seeded(products: list[Seeded]) -> None:
     """Shows the products that the shop has now, and which of them are new."""
-    table = Table("product", "type", "price", "id", "")
     for product in products:
         price = f"{product.price / 100:,.2f} {product.currency}"
-        table.add_row(escape(product.name), product.type, price, product.id, "added" if product.added else "was there")
-    out.print(table)
+        line = f"{product.id}  {product.type:<10}  {price:>12}  {escape(product.name)}"
+        out.print(f"{line}  [green]added[/]" if product.added else line, soft_wrap=True)
 
 
 def _demo_end(what: str, ended: dict[str, Any], amount: str, reason: str) -> None:
