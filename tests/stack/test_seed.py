@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from stack.home import ADMIN_EMAIL, Home
 from tests.stack.conftest import OwnStack
 from tests.support import Edge, RunningStack
 
@@ -19,15 +20,18 @@ async def test_seeding_adds_products_once_however_often_and_leaves_changes_alone
 
     stack = RunningStack.from_status(own_stack.json("status", "--secrets"))
     async with Edge(stack) as edge:
-        user = await edge.register()
+        user, admin = await edge.register(), await edge.sign_in(ADMIN_EMAIL, Home(own_stack.home).secrets().admin)
+        url = f"/products/{first[0]['id']}"
+        dearer = await edge.rest.patch(url, json={"price": "120", "is_active": False}, headers=admin.headers)
+        assert dearer.status_code == 200, dearer.text
         shown = (await edge.rest.get("/products", params={"page_size": 100}, headers=user.headers)).json()["products"]
     ids = [product["id"] for product in first]
     assert sorted(product["id"] for product in shown) == sorted(ids)
     boost = next(product for product in shown if product["name"] == "Буст на день")
-    assert (boost["price"], boost["is_active"], boost["id"]) == ("100", True, ids[0])
+    assert (boost["price"], boost["is_active"], boost["id"]) == ("120", False, ids[0])
 
-    again = own_stack.json("seed")["products"]
-    assert again == [{**product, "added": False} for product in first]
+    first[0] |= {"price": 120, "is_active": False}
+    assert own_stack.json("seed")["products"] == [{**product, "added": False} for product in first]
 
 
 def test_a_wrong_password_says_whose(own_stack: OwnStack) -> None:
