@@ -1,6 +1,5 @@
 """The RPCs of Orders."""
 
-import base64
 from collections.abc import AsyncGenerator
 from typing import Literal
 
@@ -19,8 +18,8 @@ from gozon.orders.v1.orders_pb2 import (
     UpdateOrderRequest,
     WatchOrderRequest,
 )
-from kit import access, idempotency
-from kit.errors import IdempotencyKeyRequired, InvalidArgument, InvalidPageToken, UserNotFound
+from kit import access, idempotency, pages
+from kit.errors import IdempotencyKeyRequired, InvalidArgument, UserNotFound
 from kit.ids import canonical
 from kit.rpc import Call
 from services.orders.service import Answered, OrderService, Update
@@ -39,7 +38,6 @@ RULES = {
 }
 DEFAULT_PAGE_SIZE = 20
 UPDATED_FIELDS: frozenset[Literal["status", "description"]] = frozenset({"status", "description"})
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class OrdersApi:
@@ -110,8 +108,8 @@ class OrdersApi:
         limit = page_size or DEFAULT_PAGE_SIZE
         name = Order.Status.Name(status) if status else ""
         # One more than asked for tells whether there is a next page.
-        orders = await self._service.list_orders(user_id, name, _read_page_token(page_token), limit + 1)
-        next_page_token = _page_token(orders[limit - 1].id) if len(orders) > limit else ""
+        orders = await self._service.list_orders(user_id, name, pages.read_token(page_token), limit + 1)
+        next_page_token = pages.token(orders[limit - 1].id) if len(orders) > limit else ""
         return ListOrdersResponse(orders=orders[:limit], next_page_token=next_page_token)
 
 
@@ -125,16 +123,3 @@ def _paths(request: UpdateOrderRequest) -> set[str]:
     if "status" in paths and not request.HasField("status"):
         raise InvalidArgument(violations=(("status", "must be set when update_mask names it"),))
     return paths
-
-
-def _page_token(last_id: str) -> str:
-    return base64.urlsafe_b64encode(last_id.encode()).decode()
-
-
-def _read_page_token(page_token: str) -> str:
-    if not page_token:
-        return NEWEST
-    try:
-        return canonical(base64.urlsafe_b64decode(page_token.encode()).decode())
-    except ValueError:
-        raise InvalidPageToken from None

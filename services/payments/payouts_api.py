@@ -1,6 +1,5 @@
 """The RPCs of payouts."""
 
-import base64
 from typing import Literal
 
 from google.protobuf.empty_pb2 import Empty
@@ -18,8 +17,8 @@ from gozon.payouts.v1.payouts_pb2 import (
     StartPayoutResponse,
     UpdatePayoutRequest,
 )
-from kit import access, idempotency
-from kit.errors import IdempotencyKeyRequired, InvalidArgument, InvalidPageToken, UserNotFound
+from kit import access, idempotency, pages
+from kit.errors import IdempotencyKeyRequired, InvalidArgument, UserNotFound
 from kit.ids import canonical
 from kit.rpc import Call
 from services.payments import recipients
@@ -40,7 +39,6 @@ DEFAULT_PAGE_SIZE = 20
 MAX_ETAG = 64
 Field = Literal["comment", "status", "failure_reason"]
 UPDATED_FIELDS: frozenset[Field] = frozenset({"comment", "status", "failure_reason"})
-NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 class PayoutsApi:
@@ -73,8 +71,8 @@ class PayoutsApi:
             request.show_deleted,
         )
         # One more than asked for tells whether there is a next page.
-        payouts = await self._service.list_payouts(which, _read_page_token(request.page_token), limit + 1)
-        next_page_token = _page_token(payouts[limit - 1].id) if len(payouts) > limit else ""
+        payouts = await self._service.list_payouts(which, pages.read_token(request.page_token), limit + 1)
+        next_page_token = pages.token(payouts[limit - 1].id) if len(payouts) > limit else ""
         return ListPayoutsResponse(payouts=payouts[:limit], next_page_token=next_page_token)
 
     async def get_payout(self, request: GetPayoutRequest, call: Call) -> Payout:
@@ -124,16 +122,3 @@ def _update(request: UpdatePayoutRequest, etag: str) -> Update:
 def _reason(text: str) -> str:
     """Returns why a payout failed, as its user may see it: the words of others may hold the recipient's number."""
     return recipients.without_numbers(text).strip()[:MAX_REASON].rstrip()
-
-
-def _page_token(last_id: str) -> str:
-    return base64.urlsafe_b64encode(last_id.encode()).decode()
-
-
-def _read_page_token(page_token: str) -> str:
-    if not page_token:
-        return NEWEST
-    try:
-        return canonical(base64.urlsafe_b64decode(page_token.encode()).decode())
-    except ValueError:
-        raise InvalidPageToken from None
