@@ -70,9 +70,10 @@ def stack() -> Iterator[RunningStack]:
         return
     home = new_home()
     try:
-        # Nobody processes orders: what tests have just read must not change by itself.
-        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE), "--instances", "worker-orders=0"]
-        up = gozon("up", "--home", str(home), "--free-ports", *scale, timeout=UP_SECONDS)
+        # Nobody processes orders, or asks for that again: what tests have just read must not change by itself.
+        calm = ["--instances", "worker-orders=0", "--setting", "orders.processing_seconds=86400"]
+        scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
+        up = gozon("up", "--home", str(home), "--free-ports", *scale, *calm, timeout=UP_SECONDS)
         if up.returncode:
             pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
         yield running(home)

@@ -38,9 +38,11 @@ DEFAULTS: Json = {
     "created": False,
     "no_content": False,
     "if_match": False,
+    "idempotency_key": None,
+    "required": [],
     "patch": {},
 }
-TRAITS = {*DEFAULTS, "idempotency_key", "request", "answer", "required"}
+TRAITS = {*DEFAULTS, "request", "answer"}
 FORM = "application/x-www-form-urlencoded"
 REF = "#/components/schemas/"
 TIMESTAMP = "google.protobuf.Timestamp"
@@ -171,7 +173,7 @@ class Document:
             raise OpenApiError(f"{OVERLAY.name}: {name}: unknown: {', '.join(unknown)}")
         if "answer" not in traits and not traits.get("no_content"):
             raise OpenApiError(f"{OVERLAY.name}: {name}: give an example of its answer")
-        return DEFAULTS | {"idempotency_key": None, "required": []} | traits
+        return DEFAULTS | traits
 
     def _parameters(self, generated: Json, method: MethodDescriptor, traits: Json, *, is_form: bool) -> list[Json]:
         parameters: list[Json] = []

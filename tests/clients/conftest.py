@@ -1,5 +1,6 @@
 """Runs the lines of docs/clients.md as they are printed there."""
 
+import faulthandler
 import os
 import re
 import shutil
@@ -37,6 +38,8 @@ class Shell:
 
     def run(self, section: str) -> "Shell":
         """Runs the lines of a section; fails the test when one of them fails."""
+        # What takes longer than any other test is no hang: it has a limit of its own.
+        faulthandler.cancel_dump_traceback_later()
         lines = "\n".join(blocks("bash", section)).replace(EDGE_IN_DOCUMENT, self.edge)
         with tempfile.NamedTemporaryFile() as left:
             ran = subprocess.run(

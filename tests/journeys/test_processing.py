@@ -28,7 +28,6 @@ from workers.settings import BrokerSettings
 NewWorker = Callable[..., Worker]
 
 MAX_QUEUED = 5
-ABSENT = "worker-orders=0,worker-payouts=0"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PROCESSED = (TaskName.PROCESS_ORDER, "succeeded")
 FOR_LONG = 30
@@ -38,7 +37,7 @@ FOR_LONG = 30
 @pytest.fixture(scope="module")
 def own(mortal: Mortal) -> Stack:
     """A stack without workers."""
-    return mortal("--instances", ABSENT, "--setting", f"dispatcher.max_queued={MAX_QUEUED}")
+    return mortal("--setting", f"dispatcher.max_queued={MAX_QUEUED}")
 
 
 @pytest.fixture(scope="module")

@@ -59,8 +59,6 @@ from tests.payments.steps import account_with, money_of
 from tests.support import count
 
 MONEY = 1000
-REQUESTED, CHANGED = "payouts.requested", "payouts.changed"
-STATUSES = Payout.PENDING, Payout.PROCESSING, Payout.COMPLETED, Payout.FAILED, Payout.CANCELED
 
 
 @pytest.fixture
@@ -94,7 +92,7 @@ async def test_a_comment_is_changed_as_the_mask_and_the_etag_say(
     assert (cleared.comment, cleared.etag) == ("", "3")
     by_an_admin = await update(api, payout, comment="seen", status=Payout.PROCESSING)
     assert (by_an_admin.comment, by_an_admin.status, by_an_admin.etag) == ("seen", Payout.PROCESSING, "4")
-    statuses = [status for subject, _, status in await told(payments_db) if subject == CHANGED]
+    statuses = [status for subject, _, status in await told(payments_db) if subject == "payouts.changed"]
     assert statuses == ["PENDING"] * 3 + ["PROCESSING"]
 
 

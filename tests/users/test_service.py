@@ -2,14 +2,13 @@
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from kit.db import Database, sql
 from kit.errors import InvalidToken, ResourceExhausted, StaleEtag
 from kit.ids import new_id
-from services.users import repository
 from services.users.domain import (
     FREE_ATTEMPTS,
     CommonPassword,
@@ -21,14 +20,8 @@ from services.users.domain import (
     wait_after,
 )
 from services.users.service import UserService
-from tests.support import count, eventually, scanned_whole
-
-EMAIL, PASSWORD = "ann@example.com", "correct horse battery staple"
-
-
-@pytest.fixture
-def service(users_db: Database) -> UserService:
-    return UserService(users_db)
+from tests.support import count, eventually
+from tests.users.steps import EMAIL, PASSWORD, run
 
 
 async def test_who_registered_can_sign_in_in_any_letter_case(service: UserService) -> None:
@@ -123,7 +116,7 @@ async def test_of_two_uses_at_once_at_most_one_is_answered_and_nothing_stays(
 async def test_a_sign_in_ends_however_often_it_was_refreshed(service: UserService, users_db: Database) -> None:
     await service.register(EMAIL, PASSWORD, "")
     token = (await service.refresh((await service.sign_in(EMAIL, PASSWORD)).refresh_token)).refresh_token
-    await _run(users_db, "UPDATE refresh_tokens SET expires_at = now() - interval '1 second'")
+    await run(users_db, "UPDATE refresh_tokens SET expires_at = now() - interval '1 second'")
     with pytest.raises(InvalidRefreshToken):
         await service.refresh(token)
 
@@ -131,7 +124,7 @@ async def test_a_sign_in_ends_however_often_it_was_refreshed(service: UserServic
 async def test_the_next_token_lives_no_longer_than_the_first(service: UserService, users_db: Database) -> None:
     await service.register(EMAIL, PASSWORD, "")
     token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
-    await _run(users_db, "UPDATE refresh_tokens SET expires_at = now() + interval '1 hour'")
+    await run(users_db, "UPDATE refresh_tokens SET expires_at = now() + interval '1 hour'")
     await service.refresh(token)
     async with users_db.autocommit() as connection:
         rows = await connection.execute(sql("SELECT DISTINCT expires_at FROM refresh_tokens"))
@@ -251,7 +244,7 @@ async def test_who_guesses_too_often_must_wait_though_the_password_is_right(
         with pytest.raises(TooManyAttempts) as caught:
             await attempt
         assert int(caught.value.headers["retry-after"]) >= 1
-    await _run(users_db, "UPDATE attempts SET last_at = last_at - interval '2 seconds'")
+    await run(users_db, "UPDATE attempts SET last_at = last_at - interval '2 seconds'")
     assert await service.sign_in(EMAIL, PASSWORD)
     assert await count(users_db, "attempts") == 0
 
@@ -259,10 +252,10 @@ async def test_who_guesses_too_often_must_wait_though_the_password_is_right(
 async def test_the_wait_doubles_up_to_its_limit(service: UserService, users_db: Database) -> None:
     waits = []
     for failures in (FREE_ATTEMPTS, FREE_ATTEMPTS + 1, FREE_ATTEMPTS + 5, FREE_ATTEMPTS + 50):
-        await _run(users_db, "DELETE FROM attempts")
+        await run(users_db, "DELETE FROM attempts")
         with pytest.raises(InvalidCredentials):
             await service.sign_in(EMAIL, "wrong")
-        await _run(users_db, f"UPDATE attempts SET failures = {failures}, last_at = now() + interval '0.5 seconds'")
+        await run(users_db, f"UPDATE attempts SET failures = {failures}, last_at = now() + interval '0.5 seconds'")
         with pytest.raises(TooManyAttempts) as caught:
             await service.sign_in(EMAIL, "wrong")
         waits.append(int(caught.value.headers["retry-after"]))
@@ -351,72 +344,7 @@ async def test_old_failures_are_forgotten(service: UserService, users_db: Databa
     await service.register(EMAIL, PASSWORD, "")
     with pytest.raises(InvalidCredentials):
         await service.sign_in(EMAIL, "wrong")
-    await _run(users_db, "UPDATE attempts SET failures = 1000, last_at = now() - interval '25 hours'")
+    await run(users_db, "UPDATE attempts SET failures = 1000, last_at = now() - interval '25 hours'")
     with pytest.raises(InvalidCredentials):
         await service.sign_in(EMAIL, "wrong")
     assert await service.sign_in(EMAIL, PASSWORD)
-
-
-async def test_what_has_expired_is_deleted(service: UserService, users_db: Database) -> None:
-    await service.register(EMAIL, PASSWORD, "")
-    await service.sign_in(EMAIL, PASSWORD)
-    kept = await service.sign_in(EMAIL, PASSWORD)
-    with pytest.raises(InvalidCredentials):
-        await service.sign_in("old@example.com", "wrong")
-    with pytest.raises(InvalidCredentials):
-        await service.sign_in(EMAIL, "wrong")
-    old = datetime.now(UTC) - timedelta(days=2)
-    for table, column in (("attempts", "last_at"), ("refresh_tokens", "expires_at")):
-        await _run(users_db, f"UPDATE {table} SET {column} = '{old}' WHERE ctid = (SELECT min(ctid) FROM {table})")
-    cleaning = asyncio.create_task(service.clean_now_and_then())
-
-    async def clean() -> bool:
-        return (await count(users_db, "refresh_tokens"), await count(users_db, "attempts")) == (1, 1)
-
-    await eventually(clean)
-    cleaning.cancel()
-    assert await service.refresh(kept.refresh_token)
-
-
-async def test_who_asks_for_cleaning_is_told_how_much_it_was(service: UserService, users_db: Database) -> None:
-    await service.register(EMAIL, PASSWORD, "")
-    for _ in range(3):
-        await service.sign_in(EMAIL, PASSWORD)
-    await _run(
-        users_db,
-        """INSERT INTO attempts
-           SELECT decode(lpad(n::text, 64, '0'), 'hex'), 1, now() - make_interval(hours => n, mins => 1)
-           FROM generate_series(1, 30) AS n""",
-    )
-    await _run(users_db, "UPDATE refresh_tokens SET expires_at = now() WHERE ctid <> '(0,1)'")
-    # By two at once, as two schedulers ask.
-    both = await asyncio.gather(service.clean_up(), service.clean_up())
-    assert {table: sum(of[table] for of in both) for table in both[0]} == {"refresh_tokens": 2, "attempts": 7}
-    assert await count(users_db, "refresh_tokens") == 1
-
-
-async def test_cleaning_does_not_walk_through_a_table(service: UserService, users_db: Database) -> None:
-    user = await service.register(EMAIL, PASSWORD, "")
-    await _run(
-        users_db,
-        f"""INSERT INTO refresh_tokens SELECT decode(lpad(n::text, 64, '0'), 'hex'), '{user.id}', '{user.id}', now()
-            FROM generate_series(1, 20000) AS n""",
-    )
-    await _run(
-        users_db,
-        """INSERT INTO attempts SELECT decode(lpad(n::text, 64, '0'), 'hex'), 1, now()
-           FROM generate_series(1, 20000) AS n""",
-    )
-    for old in (False, True):
-        # When nothing is old, and when everything is.
-        before = datetime.now(UTC) + timedelta(days=1 if old else -1)
-        for table in ("refresh_tokens", "attempts"):
-            await _run(users_db, f"VACUUM ANALYZE {table}")
-        async with users_db.autocommit() as connection:
-            for statement in (repository._CLEAN_TOKENS, repository._CLEAN_ATTEMPTS):
-                assert await scanned_whole(connection, statement, before=before, limit=1000) == set(), statement.text
-
-
-async def _run(database: Database, statement: str) -> None:
-    async with database.autocommit() as connection:
-        await connection.execute(sql(statement))

@@ -1,0 +1,11 @@
+"""Users on a database of its own."""
+
+import pytest
+
+from kit.db import Database
+from services.users.service import UserService
+
+
+@pytest.fixture
+def service(users_db: Database) -> UserService:
+    return UserService(users_db)
