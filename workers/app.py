@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from billiard.einfo import ExceptionInfo
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # not in its stubs
 from celery import Celery, Task, signals
-from celery.exceptions import Retry, SoftTimeLimitExceeded
+from celery.exceptions import Retry, SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.worker.request import Request
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -77,16 +77,17 @@ class CountedRequest(Request):
         RUNNING.labels(self.name).inc()
         super().on_accepted(pid, time_accepted)
 
-    def on_timeout(self, soft: bool, timeout: float) -> None:
-        """It has reached a limit."""
-        if not soft:
-            self._outcome = "timed_out"
-        super().on_timeout(soft, timeout)
-
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
-        """It has raised something, or its child died."""
-        if self._outcome == "succeeded":
-            self._outcome = "retried" if isinstance(exc_info.exception, Retry) else "failed"
+        """It has raised something, or its child died or was killed at the hard limit."""
+        raised = exc_info.exception
+        # What is raised in this process, not in a child, comes wrapped.
+        match raised.exc if isinstance(raised, ExceptionWithTraceback) else raised:
+            case Retry():
+                self._outcome = "retried"
+            case TimeLimitExceeded():
+                self._outcome = "timed_out"
+            case _:
+                self._outcome = "failed"
         super().on_failure(exc_info, send_failed_event, return_ok)
 
     def acknowledge(self) -> None:

@@ -3,6 +3,7 @@
 The stack has no workers of its own: each test starts those it needs.
 """
 
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -213,7 +214,7 @@ async def test_when_the_process_of_a_task_dies_another_one_does_it(
     await worker.start()
     order = await create_order(edge, ann)
     await is_at_work(worker)
-    worker.kill_children()
+    worker.signal_children(signal.SIGKILL)
     await all_processed_once(edge, ann, order)
 
     async def counted() -> bool:
@@ -221,6 +222,24 @@ async def test_when_the_process_of_a_task_dies_another_one_does_it(
 
     await eventually(counted)
     assert await worker.running() == 0
+
+
+async def test_a_task_that_hangs_is_killed_and_done_when_it_is_asked_for_again(
+    own: Stack, edge: Edge, ann: User, new_worker: NewWorker
+) -> None:
+    worker = new_worker("orders", process_order_seconds=5, concurrency=1, task_seconds=10, provider_seconds=5)
+    await worker.start()
+    order = await create_order(edge, ann)
+    await is_at_work(worker)
+    # It does not hear the soft limit either.
+    worker.signal_children(signal.SIGSTOP)
+
+    async def killed() -> bool:
+        return await worker.ended() == {(TaskName.PROCESS_ORDER, "timed_out"): 1}
+
+    await eventually(killed)
+    await make_older(own.database_url("orders"), _A_MINUTE_OLDER)
+    await all_processed_once(edge, ann, order)
 
 
 async def test_when_a_worker_is_killed_its_task_is_given_to_another_one(

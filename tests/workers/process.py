@@ -69,11 +69,11 @@ class Worker:
         """Returns what it has logged, line by line."""
         return self._log.read_text().splitlines()
 
-    def kill_children(self) -> None:
-        """Ends the processes that run tasks as a crash would."""
+    def signal_children(self, number: signal.Signals) -> None:
+        """Sends a signal to the processes that run tasks."""
         assert self._process is not None
         for child in proc.children(self._process.pid):
-            proc.send(child, signal.SIGKILL)
+            proc.send(child, number)
 
     async def stop(self) -> int:
         """Asks it to stop, waits for that, and returns its exit code."""
