@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined] - of 4.2
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # not in its stubs
 from celery import Celery, Task, signals
 from celery.exceptions import Retry, SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.worker.request import Request
