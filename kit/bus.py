@@ -3,26 +3,31 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig, StreamInfo, StreamSource
+from nats.js.client import JetStreamContext
+from nats.js.errors import BadRequestError, NotFoundError
 from prometheus_client import Gauge
 
 from kit.consumption import Consumer, Consumption, Handler, Room
 from kit.db import Database
 from kit.errors import Unavailable
 from kit.events import Event, pack, unpack
+from kit.following import Follower, Following
 
 PUBLISH_TIMEOUT = 5.0
 ACK_WAIT = 5.0
 """What a consumer that died had in hand goes to another one after this."""
 MAX_ACK_PENDING = 1_000
 DUPLICATE_WINDOW = 120.0
+STREAM_EXISTS = 10058
+"""JetStream's error for a stream that is there, and is another one."""
 
 CONNECTED = Gauge("bus_connected", "Whether NATS is there; orders are accepted without it, and wait")
 
@@ -31,11 +36,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream and the subjects it keeps, for `max_age` seconds."""
+    """A stream and the subjects it keeps, for `max_age` seconds.
+
+    One with `sources`, pairs of another stream and a subject of it, keeps copies of what those get once it is created.
+    They can't change: other sources need another name.
+    """
 
     name: str
     subjects: tuple[str, ...]
     max_age: float
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 class Bus:
@@ -84,6 +94,9 @@ class Bus:
                 discard=DiscardPolicy.OLD,
                 allow_direct=True,
             )
+            if stream.sources:
+                await _declare_sourcing(js, stream, config)
+                continue
             try:
                 await js.update_stream(config)
             except NotFoundError:
@@ -168,6 +181,19 @@ class Bus:
         self._consuming.add(task)
         await task
 
+    async def follow(self, stream: Stream, seconds: float, follower: Follower) -> None:
+        """Tells `follower` all that a stream got in the last `seconds` and gets from now on, in order, until
+        stop_consuming() is called.
+
+        Every instance that follows is told everything, each message once; see kit/following.py for what it hears when
+        the stream was lost.
+        """
+        following = Following(self._client, stream.name, seconds, follower, self._stop, self._redeclare)
+        self._reconnected.append(following.interrupted)
+        task = asyncio.create_task(following.run())
+        self._consuming.add(task)
+        await task
+
     async def lag(self, consumer: Consumer) -> int:
         """Returns how many messages a consumer has yet to acknowledge, delivered or not. Errors: Unavailable."""
         try:
@@ -235,6 +261,38 @@ class Bus:
         CONNECTED.set(1)
         for callback in self._reconnected:
             callback()
+
+
+async def _declare_sourcing(js: JetStreamContext, stream: Stream, config: StreamConfig) -> None:
+    """Creates a stream with sources, if it is not there."""
+    origins = {name: await js.stream_info(name) for name, _ in stream.sources}
+    try:
+        info = await js.stream_info(stream.name)
+    except NotFoundError:
+        pass
+    else:
+        if all(_made_at(origin) < _made_at(info) for origin in origins.values()):
+            return
+        # An origin was lost and made anew. It is read from where its predecessor was read to, so all that comes before
+        # would be left out.
+        await js.delete_stream(stream.name)
+    config.subjects = None
+    # By number: when it is told to start by time, the server (2.15) leaves messages out.
+    config.sources = [
+        StreamSource(name=name, filter_subject=subject, opt_start_seq=origins[name].state.last_seq + 1)
+        for name, subject in stream.sources
+    ]
+    try:
+        await js.add_stream(config)
+    except BadRequestError as error:
+        # Somebody else was faster.
+        if error.err_code != STREAM_EXISTS:
+            raise
+
+
+def _made_at(info: StreamInfo) -> datetime:
+    assert info.created is not None
+    return info.created
 
 
 class _Publication:

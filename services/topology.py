@@ -21,6 +21,7 @@ PAYMENT_RELEASED = "payments.released"
 PAYMENT_REVERSED = "payments.reversed"
 PAYMENT_REFUNDED = "payments.refunded"
 REFUND_FAILED = "payments.refund_failed"
+BALANCE_CHANGED = "payments.balance_changed"
 PAYOUT_REQUESTED = "payouts.requested"
 PAYOUT_CHANGED = "payouts.changed"
 INVENTORY_CHANGED = "shop.inventory_changed"
@@ -31,6 +32,19 @@ ORDERS = Stream("ORDERS", ("orders.>",), max_age=WEEK)
 PAYMENTS = Stream("PAYMENTS", ("payments.>",), max_age=WEEK)
 PAYOUTS = Stream("PAYOUTS", ("payouts.>",), max_age=WEEK)
 SHOP = Stream("SHOP", ("shop.>",), max_age=WEEK)
+
+PUSH = Stream(
+    "PUSH",
+    (),
+    max_age=3600.0,
+    sources=(
+        ("ORDERS", "orders.>"),
+        ("PAYMENTS", BALANCE_CHANGED),
+        ("PAYOUTS", PAYOUT_CHANGED),
+        ("SHOP", INVENTORY_CHANGED),
+    ),
+)
+"""What users may be told of, in one order, so that a number in it means the same on every instance of push."""
 
 PAYMENTS_CHARGE = Consumer(
     "payments-charge", "ORDERS", (ORDER_CREATED, CAPTURE_REQUESTED, REVERSAL_REQUESTED, REFUND_REQUESTED)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 SERVICES = ("users", "orders", "payments")
+PUSH = "push"
 WORKERS = ("worker-orders", "worker-payouts")
-SCALED = (*SERVICES, *WORKERS)
-"""What there may be several instances of; of workers also none."""
+SCALED = (*SERVICES, PUSH, *WORKERS)
+"""What there may be several instances of; of workers also none. Only SERVICES have a database."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -29,6 +30,8 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "orders-metrics": 19152,
     "payments": 15053,
     "payments-metrics": 19153,
+    "push": 15054,
+    "push-metrics": 19154,
     "dispatcher-metrics": 19241,
     "beat-metrics": 19242,
     "worker-orders-metrics": 19243,
@@ -46,6 +49,9 @@ SETTINGS = (
     "payments.max_balance",
     "payments.max_deposit",
     "payments.max_payout",
+    "push.max_sockets",
+    "push.max_user_sockets",
+    "push.memory_bytes",
     "worker.concurrency",
     "worker.process_order_seconds",
     "worker.provider_seconds",

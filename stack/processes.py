@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from stack import binaries, probes
-from stack.config import SERVICES, WORKERS
+from stack.config import PUSH, SERVICES, WORKERS
 from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
 
@@ -42,6 +42,7 @@ class Process:
 def processes(stack: Stack) -> list[Process]:
     """Everything one stack runs, in the order of starting."""
     services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
+    services += [_push(stack, name) for name in stack.config.instance_names(PUSH)]
     servers = [
         _postgres(stack),
         _nats(stack),
@@ -181,6 +182,29 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
     if service == "payments":
         env["GOZON_PAYOUT_KEYS"] = stack.secrets.payout_keys
     return env | _settings(stack, service)
+
+
+def _push(stack: Stack, name: str) -> Process:
+    ports = stack.config.ports
+    return Process(
+        name=name,
+        stage=Stage.SERVICES,
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(PUSH)],
+        port=ports[name],
+        probe=probes.http(ports[name], "/healthz"),
+        env={
+            "GOZON_NATS_URL": stack.nats_url,
+            "GOZON_USERS_TARGET": _target(stack, "users"),
+            "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
+            # To a browser these two names of the edge are two hosts.
+            "GOZON_ORIGINS": f"http://localhost:{ports['edge']},http://127.0.0.1:{ports['edge']}",
+            "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
+            "GOZON_LOG_LEVEL": stack.config.log_level,
+            "GOZON_LOG_FORMAT": "console",
+            **_settings(stack, PUSH),
+        },
+        metrics_port=ports[f"{name}-metrics"],
+    )
 
 
 def migration(stack: Stack, service: str) -> tuple[list[str], dict[str, str]]:

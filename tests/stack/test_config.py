@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kit.settings import Settings
+from kit.settings import ProcessSettings, Settings
+from services.push.__main__ import PushSettings
 from stack.config import (
     DEFAULT_PORTS,
     FREE_PORTS,
@@ -23,7 +24,7 @@ from stack.config import (
 from stack.home import Home, Secrets, Stack
 from stack.processes import processes, service_env
 from workers.daily import BeatSettings
-from workers.settings import BrokerSettings, DispatcherSettings, WorkerSettings
+from workers.settings import DispatcherSettings, WorkerSettings
 
 
 @pytest.fixture
@@ -109,12 +110,13 @@ def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() 
         ours = {*service_env(stack, service, service), "GOZON_ADMIN_EMAIL", "GOZON_ADMIN_PASSWORD"}
         found |= {f"{service}.{name}" for name in settings.model_fields if f"GOZON_{name.upper()}" not in ours}
     env = {process.name: process.env for process in processes(stack)}
-    background: list[tuple[str, str, type[BrokerSettings]]] = [
+    others: list[tuple[str, str, type[ProcessSettings]]] = [
+        ("push", "push", PushSettings),
         ("worker", "worker-payouts", WorkerSettings),
         ("dispatcher", "dispatcher", DispatcherSettings),
         ("beat", "beat", BeatSettings),
     ]
-    for whose, process, of in background:
+    for whose, process, of in others:
         found |= {f"{whose}.{name}" for name in of.model_fields if f"GOZON_{name.upper()}" not in env[process]}
     assert found == set(SETTINGS)
 

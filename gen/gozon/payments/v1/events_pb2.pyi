@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from gozon.payments.v1 import payments_pb2 as _payments_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -122,3 +123,9 @@ class RefundFailed(_message.Message):
     user_id: str
     failed_at: _timestamp_pb2.Timestamp
     def __init__(self, refund_id: _Optional[str] = ..., order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class BalanceChanged(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: _payments_pb2.Account
+    def __init__(self, account: _Optional[_Union[_payments_pb2.Account, _Mapping]] = ...) -> None: ...
