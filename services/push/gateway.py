@@ -104,6 +104,7 @@ class Socket(ServerConnection):
         """Set when the connection has ended."""
         self._frames = 0
         self._minute = 0.0
+        self._is_ending = False
 
     @property
     def caller(self) -> Identity:
@@ -125,6 +126,12 @@ class Socket(ServerConnection):
         elif event.opcode not in DATA_OPCODES:
             super().process_event(event)
 
+    def data_received(self, data: bytes) -> None:
+        """Takes what has arrived."""
+        super().data_received(data)
+        if self.protocol.close_expected():
+            self._end_soon()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Hears that the connection has ended."""
         super().connection_lost(exc)
@@ -142,7 +149,13 @@ class Socket(ServerConnection):
         self.protocol.fail(code, why)
         with suppress(OSError, RuntimeError):
             self.send_data()
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        # The library leaves the end to a client that may never come to one.
+        if not self._is_ending:
+            self._is_ending = True
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
 class Gateway:

@@ -106,6 +106,11 @@ class Hub:
         """How many events are remembered, and how many bytes that is, about."""
         return len(self._all), self._bytes
 
+    @property
+    def known_users(self) -> int:
+        """How many users have a log here."""
+        return len(self._logs)
+
     def begin(self, life: str, sequence: int) -> None:
         """Forgets everything, and tells all listeners to read everything anew."""
         self.life = life
