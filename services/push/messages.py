@@ -25,54 +25,59 @@ from gozon.shop.v1.events_pb2 import InventoryChanged
 from kit.events import Event
 from services import topology
 
+CREATED_SECONDS = 15.0
+"""An event `orders.created` this much younger than its order asks for the money once more (after 30 s at least)."""
+
+Read = Callable[[Event], tuple[str, Message]]
 Fact = OrderAuthorized | OrderPaid | OrderShipped | OrderCanceled | OrderRefunded | OrderProcessed
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of message, and how the user and the data are read from its event."""
+    """A type of message, and how the user (empty: nobody is told) and the data are read from its event."""
 
     type: str
-    read: Callable[[bytes], tuple[str, Message]]
+    read: Read
     whole: bool = True
     """Whether the event has all that REST shows; otherwise what it has not is left out."""
 
 
-def _order(fact: type[Fact]) -> Callable[[bytes], tuple[str, Message]]:
-    def read(payload: bytes) -> tuple[str, Message]:
-        order = fact.FromString(payload).order
+def _order(fact: type[Fact]) -> Read:
+    def read(event: Event) -> tuple[str, Message]:
+        order = fact.FromString(event.payload).order
         return order.user_id, order
 
     return read
 
 
-def _created(payload: bytes) -> tuple[str, Message]:
-    event = OrderCreated.FromString(payload)
+def _created(event: Event) -> tuple[str, Message]:
+    created = OrderCreated.FromString(event.payload)
     order = Order(
-        id=event.order_id,
-        user_id=event.user_id,
+        id=created.order_id,
+        user_id=created.user_id,
         status=Order.PENDING,
-        total_price=event.total_price,
-        currency=event.currency,
-        capture=event.capture,
-        created_at=event.created_at,
+        total_price=created.total_price,
+        currency=created.currency,
+        capture=created.capture,
+        created_at=created.created_at,
         etag="1",
     )
-    return event.user_id, order
+    is_news = happened_at(event) < created.created_at.ToMicroseconds() / 1e6 + CREATED_SECONDS
+    return created.user_id if is_news else "", order
 
 
-def _payout(payload: bytes) -> tuple[str, Message]:
-    payout = PayoutChanged.FromString(payload).payout
+def _payout(event: Event) -> tuple[str, Message]:
+    payout = PayoutChanged.FromString(event.payload).payout
     return payout.user_id, payout
 
 
-def _inventory(payload: bytes) -> tuple[str, Message]:
-    event = InventoryChanged.FromString(payload)
-    return event.user_id, event.item
+def _inventory(event: Event) -> tuple[str, Message]:
+    changed = InventoryChanged.FromString(event.payload)
+    return changed.user_id, changed.item
 
 
-def _balance(payload: bytes) -> tuple[str, Message]:
-    account = BalanceChanged.FromString(payload).account
+def _balance(event: Event) -> tuple[str, Message]:
+    account = BalanceChanged.FromString(event.payload).account
     return account.user_id, account
 
 
@@ -100,7 +105,7 @@ def owner(event: Event) -> str:
     if kind is None:
         return ""
     happened_at(event)
-    return kind.read(event.payload)[0]
+    return kind.read(event)[0]
 
 
 def happened_at(event: Event) -> float:
@@ -111,7 +116,7 @@ def happened_at(event: Event) -> float:
 def news(event: Event, message_id: str) -> str:
     """Returns the message that tells of an event, as JSON."""
     kind = KINDS[event.subject]
-    _, data = kind.read(event.payload)
+    _, data = kind.read(event)
     return _text(
         id=message_id,
         type=kind.type,
