@@ -20,6 +20,7 @@ LIMITED = (429, 8, "RATE_LIMITED")
 SIGN_IN_BURST = 20
 USER_BURST = 500
 MONEY_BURST = 60
+HANDSHAKE_BURST = 100
 
 
 def without_refill(edge: Any) -> None:
@@ -63,6 +64,12 @@ async def test_one_address_may_not_guess_on(keys_only: LoneEdge, path: str) -> N
         # Neither by pretending to be somebody else nor by changing the protocol; other paths are free.
         spoofed = await client.post(path, json={}, headers={"x-forwarded-for": "192.0.2.7", "x-real-ip": "192.0.2.7"})
         assert_error(spoofed, *LIMITED)
+        assert (await client.get("/.well-known/jwks.json")).status_code == 200
+
+
+async def test_one_address_may_not_open_sockets_for_ever(keys_only: LoneEdge) -> None:
+    async with httpx.AsyncClient(base_url=keys_only.url) as client:
+        assert await until_limited(client, "GET", "/ws", HANDSHAKE_BURST) == HANDSHAKE_BURST
         assert (await client.get("/.well-known/jwks.json")).status_code == 200
 
 
