@@ -39,7 +39,7 @@ PUSH = Stream(
     max_age=3600.0,
     sources=(
         ("ORDERS", "orders.>"),
-        ("PAYMENTS", BALANCE_CHANGED),
+        ("PAYMENTS", "payments.>"),
         ("PAYOUTS", PAYOUT_CHANGED),
         ("SHOP", INVENTORY_CHANGED),
     ),

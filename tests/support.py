@@ -37,6 +37,7 @@ from kit import migrations
 from kit.bus import Bus
 from kit.db import Connection, Database, Statement, sql
 from kit.events import Event
+from services.topology import BALANCE_CHANGED
 from stack import binaries, config
 
 T = TypeVar("T")
@@ -304,11 +305,12 @@ async def count(database: Database, table: str) -> int:
     return int(row["rows"]) if row else 0
 
 
-async def outbox_of(database: Database) -> list[Event]:
-    """Returns what waits in an outbox, oldest first."""
+async def outbox_of(database: Database, *, balances: bool = False) -> list[Event]:
+    """Returns what waits in an outbox, oldest first; those events that tell of balances alone only if asked for."""
     async with database.autocommit() as connection:
         rows = await connection.execute(sql("SELECT id, subject, payload, traceparent FROM outbox ORDER BY id"))
-        return [Event(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
+    events = [Event(str(row["id"]), row["subject"], row["payload"], row["traceparent"]) for row in rows]
+    return [event for event in events if balances or event.subject != BALANCE_CHANGED]
 
 
 async def scanned_whole(connection: Connection, statement: Statement, **parameters: Any) -> set[str]:

@@ -132,6 +132,10 @@ class Books:
         moved = {AVAILABLE: -amount, REVENUE: amount}
         self._book(account, ledger.PURCHASE, None, moved, purchase_id=purchase_id)
 
+    def moved(self) -> list[Account]:
+        """Returns the accounts whose money was moved, or is held otherwise, as they are now; each once."""
+        return [self.accounts[user_id] for user_id in dict.fromkeys(t.user_id for t in self.transactions)]
+
     def changed(self, payment: Payment) -> bool:
         """Says whether a payment is another than before."""
         return self.before.get((payment.user_id, payment.order_id)) is not payment

@@ -12,6 +12,7 @@ from kit import idempotency
 from kit.auth import Identity
 from kit.db import Database, Transaction, atomic
 from kit.errors import IdempotencyKeyReused, PermissionDenied, StaleEtag, TransitionNotAllowed
+from kit.events import Event
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.sealing import Sealer
@@ -103,7 +104,8 @@ class PayoutService:
             sealed = self._sealer.seal(recipient.SerializeToString(), payout_id)
             payout = await payouts_repository.insert(tx, new, sealed, now)
             asked = events.payout_requested(payout_id, user_id, trace)
-            await self._outbox.add(tx, [asked, events.payout_changed(payout, trace)])
+            told = [events.payout_changed(payout, trace), *events.balances_changed(books.moved(), trace)]
+            await self._outbox.add(tx, [asked, *told])
             await idempotency.answer(tx, key, payout)
         log.info("payout_created", payout_id=payout_id)
         return Answered(payout, replayed=False)
@@ -227,13 +229,16 @@ class PayoutService:
 
     async def _change(self, tx: Transaction, payout: Payout, step: str | None, change: Change) -> Payout:
         """Changes a locked payout, moves its money if it ends by this step, and tells."""
+        trace = traceparent.get()
+        moved: list[Event] = []
         if step is not None and step in MOVES:
             # The payout first, then its account, everywhere: nobody waits for a payout while holding an account.
             books = await repository.lock_books(tx, [payout.user_id], [], change.at, self._limits)
             books.end_payout(payout.user_id, payout.id, payout.amount, step)
             await repository.write(tx, books)
+            moved = events.balances_changed(books.moved(), trace)
         changed = await payouts_repository.change(tx, payout, change)
-        await self._outbox.add(tx, [events.payout_changed(changed, traceparent.get())])
+        await self._outbox.add(tx, [events.payout_changed(changed, trace), *moved])
         return changed
 
     async def _lock(self, tx: Transaction, payout_id: str, user_id: str | None) -> Stored:

@@ -105,15 +105,8 @@ class PaymentService:
             books = await repository.lock_books(tx, [user_id], [], now, self._limits)
             after = books.deposit(user_id, amount, currency)
             await repository.write(tx, books)
-            account = Account(
-                user_id=user_id,
-                currency=after.currency,
-                balance=after.balance,
-                held=after.held,
-                available=after.available,
-                created_at=after.created_at,
-                updated_at=after.updated_at,
-            )
+            account = events.shown(after)
+            await self._outbox.add(tx, events.balances_changed(books.moved(), traceparent.get()))
             await idempotency.answer(tx, key, account)
         return Deposited(account, replayed=False)
 
@@ -168,10 +161,10 @@ class PaymentService:
             await repository.write(tx, books)
             at = _timestamp(now)
             answers = [
-                events.answer(request, outcome, at, trace)
+                (request.user_id, events.answer(request, outcome, at, trace))
                 for (request, trace), outcome in zip(asked, outcomes, strict=True)
             ]
-            await self._outbox.add(tx, answers)
+            await self._outbox.add(tx, events.with_balances(answers, books.moved()))
         for (request, trace), outcome in zip(asked, outcomes, strict=True):
             log.debug("order_answered", order_id=request.order_id, status=outcome.status, trace_id=trace_id(trace))
 
@@ -214,8 +207,9 @@ class PaymentService:
         await repository.write(tx, books)
         # Orders hears of what an admin held when it asks for the order's money.
         changed = [p for p in books.payments.values() if books.changed(p) and p.requested_by == ORDERS]
-        at = _timestamp(now)
-        await self._outbox.add(tx, [events.payment_is(payment, at, traceparent.get()) for payment in changed])
+        at, trace = _timestamp(now), traceparent.get()
+        told = [events.payment_is(payment, at, trace) for payment in changed]
+        await self._outbox.add(tx, [*told, *events.balances_changed(books.moved(), trace)])
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -1,5 +1,6 @@
 """What Payments does for the shop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
@@ -18,6 +19,7 @@ from kit import idempotency
 from kit.auth import Identity
 from kit.db import Connection, Database, Transaction, atomic
 from kit.errors import StaleEtag
+from kit.events import Event
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import traceparent
@@ -191,7 +193,8 @@ class ShopService:
         books.buy(user_id, purchase.id, purchase.total_price, purchase.currency)
         await repository.write(tx, books)
         await shop_repository.insert_purchase(tx, purchase, now)
-        await self._tell(tx, user_id, shop_repository.item(product, owned))
+        moved = events.balances_changed(books.moved(), traceparent.get())
+        await self._tell(tx, user_id, shop_repository.item(product, owned), moved)
 
     async def _record_refused(self, purchase: Purchase, reason: str, now: datetime) -> None:
         """Writes down what was refused; that this can't be done is no news for who was refused."""
@@ -202,10 +205,10 @@ class ShopService:
         except Exception as error:
             log.warning("refusal_not_recorded", purchase_id=purchase.id, reason=reason, error=repr(error))
 
-    async def _tell(self, tx: Transaction, user_id: str, item: InventoryItem) -> None:
+    async def _tell(self, tx: Transaction, user_id: str, item: InventoryItem, moved: Sequence[Event] = ()) -> None:
         # Before the commit, so that a crash leaves nothing stale; and as late as can be.
         await self._inventories.forget([user_id])
-        await self._outbox.add(tx, [events.inventory_changed(user_id, item, traceparent.get())])
+        await self._outbox.add(tx, [events.inventory_changed(user_id, item, traceparent.get()), *moved])
 
 
 async def _product(connection: Connection, product_id: str) -> Product:

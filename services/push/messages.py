@@ -28,6 +28,16 @@ from services import topology
 CREATED_SECONDS = 15.0
 """An event `orders.created` this much younger than its order asks for the money once more (after 30 s at least)."""
 
+BALANCES = (
+    topology.BALANCE_CHANGED,
+    topology.PAYMENT_SUCCEEDED,
+    topology.PAYMENT_AUTHORIZED,
+    topology.PAYMENT_RELEASED,
+    topology.PAYMENT_REVERSED,
+    topology.PAYMENT_REFUNDED,
+)
+"""Events that may say what is on an account, all in the same field."""
+
 Read = Callable[[Event], tuple[str, Message]]
 Fact = OrderAuthorized | OrderPaid | OrderShipped | OrderCanceled | OrderRefunded | OrderProcessed
 
@@ -91,7 +101,7 @@ KINDS: dict[str, Kind] = {
     topology.ORDER_PROCESSED: Kind("order.processed", _order(OrderProcessed)),
     topology.PAYOUT_CHANGED: Kind("payout.changed", _payout),
     topology.INVENTORY_CHANGED: Kind("inventory.changed", _inventory),
-    topology.BALANCE_CHANGED: Kind("balance.changed", _balance),
+    **dict.fromkeys(BALANCES, Kind("balance.changed", _balance)),
 }
 """By subject, all that users are told of."""
 

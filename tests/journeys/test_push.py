@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from kit.ids import new_id
 from tests.conftest import NewUser
 from tests.push.ear import Ear, listening
 from tests.push.raw import BINARY, PING, TEXT, frame, raw_socket
@@ -113,3 +114,34 @@ async def test_through_the_edge_refusals_look_like_all_errors(edge: Edge, eve: U
     assert (await edge.rest.post("/ws", headers=shown)).status_code == 404
     # The token of REST is for REST: a page can't send that header.
     assert (await edge.rest.get("/ws", headers=upgrade | eve.headers)).status_code == 401
+
+
+async def test_money_goods_and_payouts_are_told_as_rest_shows_them(
+    edge: Edge, stack: RunningStack, eve: User, admin: User
+) -> None:
+    new = {"name": "Boost", "type": "CONSUMABLE", "price": 100}
+    product = (await edge.rest.post("/products", json=new, headers=admin.headers)).json()
+    async with listening(stack.edge_url, eve.token) as ear:
+        await _pay(edge, ear, eve)
+        await edge.deposit(eve, 5)
+        bought = await edge.rest.post(f"/products/{product['id']}/purchase", json={"quantity": 2}, headers=_keyed(eve))
+        assert bought.status_code == 201, bought.text
+        item = await ear.hear_until("inventory.changed", product_id=product["id"])
+        recipient = {"type": "CARD", "card": {"number": "4111111111111111"}}
+        payout = await edge.rest.post("/payouts", json={"amount": 7, "recipient": recipient}, headers=_keyed(eve))
+        assert payout.status_code == 201, payout.text
+        ended = await ear.hear_until("payout.changed", id=payout.json()["id"], status="COMPLETED")
+        account = (await edge.rest.get(f"/accounts/{eve.id}", headers=eve.headers)).json()
+        await ear.hear_until("balance.changed", **account)
+    inventory = (await edge.rest.get(f"/users/{eve.id}/inventory", headers=eve.headers)).json()
+    assert item["data"] in inventory["items"]
+    assert ended["data"] == (await edge.rest.get(f"/payouts/{payout.json()['id']}", headers=eve.headers)).json()
+    assert "4111111111111111" not in str(ear.heard)
+    balances = [message["data"] for message in ear.heard if message["type"] == "balance.changed"]
+    # The order, the deposit, the purchase, the payout's hold and its end; updated_at tells which one is newer.
+    assert len(balances) == 5
+    assert balances == sorted(balances, key=lambda balance: balance["updated_at"])
+
+
+def _keyed(user: User) -> dict[str, str]:
+    return {**user.headers, "idempotency-key": new_id()}

@@ -24,7 +24,7 @@ from services.orders import tables as orders_tables
 from services.payments import consumer as payments_consumer
 from services.payments import domain as payments_domain
 from services.payments import tables as payments_tables
-from services.topology import CONSUMERS, ORDERS_SETTLE, PAYMENTS_CHARGE, REFUND_REQUESTED, STREAMS
+from services.topology import BALANCE_CHANGED, CONSUMERS, ORDERS_SETTLE, PAYMENTS_CHARGE, REFUND_REQUESTED, STREAMS
 from stack.check import check_databases
 from tests.money.invariants import hold_at_rest
 from tests.money.world import INSTANCES, Users, World, new_world
@@ -169,7 +169,7 @@ async def past(stack: RunningStack, templates: dict[str, str]) -> AsyncIterator[
 async def test_the_history_has_everything(past: Past) -> None:
     # Else the tests below would show less than they say.
     subjects = Counter(event.subject for event in past.users.pool)
-    assert subjects.keys() == {*PAYMENTS_CHARGE.subjects, *ORDERS_SETTLE.subjects, *FACTS}, SEED
+    assert subjects.keys() == {*PAYMENTS_CHARGE.subjects, *ORDERS_SETTLE.subjects, *FACTS, BALANCE_CHANGED}, SEED
     orders = await _seen(past.world.orders_db, "SELECT DISTINCT status || cancel_reason FROM orders")
     reasons = ("INSUFFICIENT_FUNDS", "NO_ACCOUNT", "RELEASED", "HOLD_MISMATCH", "REQUESTED", "EXPIRED")
     canceled = {orders_domain.CANCELED + reason for reason in reasons}

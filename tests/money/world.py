@@ -33,7 +33,7 @@ from services.payments.goods_cache import CachedInventories, CachedPopularity
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
 from services.payments.shop_service import ShopService
-from services.topology import PAYOUT_REQUESTED
+from services.topology import ORDERS_SETTLE, PAYOUT_REQUESTED
 from stack.check_rules import SCANS
 from tests.support import RunningStack, fresh_database
 
@@ -134,7 +134,7 @@ class World:
     async def deliver(self, users: Users, events: Sequence[Event], instance: int) -> None:
         """Hands events to an instance of each consumer, in this sequence."""
         asks = [event for event in events if event.subject.startswith("orders.") and _asks(event)]
-        answers = [event for event in events if event.subject.startswith("payments.")]
+        answers = [event for event in events if event.subject in ORDERS_SETTLE.subjects]
         if asks:
             await self.payments[instance].answer_orders(asks)
         if answers:

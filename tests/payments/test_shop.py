@@ -115,7 +115,8 @@ async def test_what_makes_no_sense_leaves_no_record(api: ShopApi, ann: str, paym
         await api.purchase_product(PurchaseProductRequest(product_id=premium.id), call(ann))
     with pytest.raises(IdempotencyKeyRequired):
         await api.use_product(UseProductRequest(product_id=premium.id), call(ann))
-    assert [await count(payments_db, table) for table in ("purchases", "goods", "uses", "outbox")] == [0] * 4
+    # The event tells of the deposit.
+    assert [await count(payments_db, table) for table in ("purchases", "goods", "uses", "outbox")] == [0, 0, 0, 1]
 
 
 async def test_after_a_refusal_the_same_key_tries_again(api: ShopApi, service: PaymentService, ann: str) -> None:
@@ -209,7 +210,7 @@ async def test_a_replay_is_the_first_answer_and_changes_nothing(
         with pytest.raises(IdempotencyKeyReused):
             await asked
     assert await money_of(service, ann) == (MONEY - 100, 0)
-    assert [await count(payments_db, table) for table in ("purchases", "uses", "outbox")] == [1, 1, 2]
+    assert [await count(payments_db, table) for table in ("purchases", "uses", "outbox")] == [1, 1, 4]
 
 
 async def test_fifty_at_once_with_one_key_are_one(service: PaymentService, ann: str, payments_db: Database) -> None:
@@ -220,7 +221,7 @@ async def test_fifty_at_once_with_one_key_are_one(service: PaymentService, ann: 
     left = await asyncio.gather(*(use(apis[n % 2], ann, boost, key="k") for n in range(50)))
     assert [one.quantity for one in left] == [1] * 50
     assert await money_of(service, ann) == (MONEY - 20, 0)
-    assert [await count(payments_db, table) for table in ("purchases", "uses", "outbox")] == [1, 1, 2]
+    assert [await count(payments_db, table) for table in ("purchases", "uses", "outbox")] == [1, 1, 4]
     await assert_books_are_right(payments_db)
 
 

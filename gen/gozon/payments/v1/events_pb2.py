@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from gozon.payments.v1 import payments_pb2 as gozon_dot_payments_dot_v1_dot_payments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egozon/payments/v1/events.proto\x12\x11gozon.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a gozon/payments/v1/payments.proto\"\x84\x01\n\x10PaymentSucceeded\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12+\n\x07paid_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfb\x01\n\rPaymentFailed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x37\n\x06reason\x18\x03 \x01(\x0e\x32\'.gozon.payments.v1.PaymentFailed.Reason\x12-\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\"\x88\x01\n\x11PaymentAuthorized\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf0\x01\n\x0fPaymentReleased\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x39\n\x06reason\x18\x03 \x01(\x0e\x32).gozon.payments.v1.PaymentReleased.Reason\x12/\n\x0breleased_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x45XPIRED\x10\x01\x12\x0c\n\x08RELEASED\x10\x02\x12\x11\n\rHOLD_MISMATCH\x10\x03\"\x85\x01\n\x0fPaymentReversed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04paid\x18\x03 \x01(\x03\x12\x10\n\x08refunded\x18\x04 \x01(\x03\x12/\n\x0breversed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9a\x01\n\x0fPaymentRefunded\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08refunded\x18\x05 \x01(\x03\x12/\n\x0brefunded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\x0cRefundFailed\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12-\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x0e\x42\x61lanceChanged\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1a.gozon.payments.v1.Accountb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egozon/payments/v1/events.proto\x12\x11gozon.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a gozon/payments/v1/payments.proto\"\xb1\x01\n\x10PaymentSucceeded\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12+\n\x07paid_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x61\x63\x63ount\x18\x0f \x01(\x0b\x32\x1a.gozon.payments.v1.Account\"\xfb\x01\n\rPaymentFailed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x37\n\x06reason\x18\x03 \x01(\x0e\x32\'.gozon.payments.v1.PaymentFailed.Reason\x12-\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12INSUFFICIENT_FUNDS\x10\x01\x12\x0e\n\nNO_ACCOUNT\x10\x02\x12\x15\n\x11\x43URRENCY_MISMATCH\x10\x03\"\xb5\x01\n\x11PaymentAuthorized\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x61\x63\x63ount\x18\x0f \x01(\x0b\x32\x1a.gozon.payments.v1.Account\"\x9d\x02\n\x0fPaymentReleased\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x39\n\x06reason\x18\x03 \x01(\x0e\x32).gozon.payments.v1.PaymentReleased.Reason\x12/\n\x0breleased_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x61\x63\x63ount\x18\x0f \x01(\x0b\x32\x1a.gozon.payments.v1.Account\"N\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x45XPIRED\x10\x01\x12\x0c\n\x08RELEASED\x10\x02\x12\x11\n\rHOLD_MISMATCH\x10\x03\"\xb2\x01\n\x0fPaymentReversed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04paid\x18\x03 \x01(\x03\x12\x10\n\x08refunded\x18\x04 \x01(\x03\x12/\n\x0breversed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x61\x63\x63ount\x18\x0f \x01(\x0b\x32\x1a.gozon.payments.v1.Account\"\xc7\x01\n\x0fPaymentRefunded\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\x12\x10\n\x08refunded\x18\x05 \x01(\x03\x12/\n\x0brefunded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x61\x63\x63ount\x18\x0f \x01(\x0b\x32\x1a.gozon.payments.v1.Account\"s\n\x0cRefundFailed\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12-\n\tfailed_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x0e\x42\x61lanceChanged\x12+\n\x07\x61\x63\x63ount\x18\x0f \x01(\x0b\x32\x1a.gozon.payments.v1.Accountb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gozon.payments.v1.events_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTSUCCEEDED']._serialized_start=121
-  _globals['_PAYMENTSUCCEEDED']._serialized_end=253
-  _globals['_PAYMENTFAILED']._serialized_start=256
-  _globals['_PAYMENTFAILED']._serialized_end=507
-  _globals['_PAYMENTFAILED_REASON']._serialized_start=412
-  _globals['_PAYMENTFAILED_REASON']._serialized_end=507
-  _globals['_PAYMENTAUTHORIZED']._serialized_start=510
-  _globals['_PAYMENTAUTHORIZED']._serialized_end=646
-  _globals['_PAYMENTRELEASED']._serialized_start=649
-  _globals['_PAYMENTRELEASED']._serialized_end=889
-  _globals['_PAYMENTRELEASED_REASON']._serialized_start=811
-  _globals['_PAYMENTRELEASED_REASON']._serialized_end=889
-  _globals['_PAYMENTREVERSED']._serialized_start=892
-  _globals['_PAYMENTREVERSED']._serialized_end=1025
-  _globals['_PAYMENTREFUNDED']._serialized_start=1028
-  _globals['_PAYMENTREFUNDED']._serialized_end=1182
-  _globals['_REFUNDFAILED']._serialized_start=1184
-  _globals['_REFUNDFAILED']._serialized_end=1299
-  _globals['_BALANCECHANGED']._serialized_start=1301
-  _globals['_BALANCECHANGED']._serialized_end=1362
+  _globals['_PAYMENTSUCCEEDED']._serialized_end=298
+  _globals['_PAYMENTFAILED']._serialized_start=301
+  _globals['_PAYMENTFAILED']._serialized_end=552
+  _globals['_PAYMENTFAILED_REASON']._serialized_start=457
+  _globals['_PAYMENTFAILED_REASON']._serialized_end=552
+  _globals['_PAYMENTAUTHORIZED']._serialized_start=555
+  _globals['_PAYMENTAUTHORIZED']._serialized_end=736
+  _globals['_PAYMENTRELEASED']._serialized_start=739
+  _globals['_PAYMENTRELEASED']._serialized_end=1024
+  _globals['_PAYMENTRELEASED_REASON']._serialized_start=946
+  _globals['_PAYMENTRELEASED_REASON']._serialized_end=1024
+  _globals['_PAYMENTREVERSED']._serialized_start=1027
+  _globals['_PAYMENTREVERSED']._serialized_end=1205
+  _globals['_PAYMENTREFUNDED']._serialized_start=1208
+  _globals['_PAYMENTREFUNDED']._serialized_end=1407
+  _globals['_REFUNDFAILED']._serialized_start=1409
+  _globals['_REFUNDFAILED']._serialized_end=1524
+  _globals['_BALANCECHANGED']._serialized_start=1526
+  _globals['_BALANCECHANGED']._serialized_end=1587
 # @@protoc_insertion_point(module_scope)

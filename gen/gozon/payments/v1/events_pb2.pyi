@@ -11,18 +11,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PaymentSucceeded(_message.Message):
-    __slots__ = ("order_id", "user_id", "amount", "currency", "paid_at")
+    __slots__ = ("order_id", "user_id", "amount", "currency", "paid_at", "account")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     CURRENCY_FIELD_NUMBER: _ClassVar[int]
     PAID_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     user_id: str
     amount: int
     currency: str
     paid_at: _timestamp_pb2.Timestamp
-    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., currency: _Optional[str] = ..., paid_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    account: _payments_pb2.Account
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., currency: _Optional[str] = ..., paid_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[_Union[_payments_pb2.Account, _Mapping]] = ...) -> None: ...
 
 class PaymentFailed(_message.Message):
     __slots__ = ("order_id", "user_id", "reason", "failed_at")
@@ -47,21 +49,23 @@ class PaymentFailed(_message.Message):
     def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., reason: _Optional[_Union[PaymentFailed.Reason, str]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PaymentAuthorized(_message.Message):
-    __slots__ = ("order_id", "user_id", "amount", "currency", "expires_at")
+    __slots__ = ("order_id", "user_id", "amount", "currency", "expires_at", "account")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     CURRENCY_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     user_id: str
     amount: int
     currency: str
     expires_at: _timestamp_pb2.Timestamp
-    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., currency: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    account: _payments_pb2.Account
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., currency: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[_Union[_payments_pb2.Account, _Mapping]] = ...) -> None: ...
 
 class PaymentReleased(_message.Message):
-    __slots__ = ("order_id", "user_id", "reason", "released_at")
+    __slots__ = ("order_id", "user_id", "reason", "released_at", "account")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         REASON_UNSPECIFIED: _ClassVar[PaymentReleased.Reason]
@@ -76,41 +80,47 @@ class PaymentReleased(_message.Message):
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RELEASED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     user_id: str
     reason: PaymentReleased.Reason
     released_at: _timestamp_pb2.Timestamp
-    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., reason: _Optional[_Union[PaymentReleased.Reason, str]] = ..., released_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    account: _payments_pb2.Account
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., reason: _Optional[_Union[PaymentReleased.Reason, str]] = ..., released_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[_Union[_payments_pb2.Account, _Mapping]] = ...) -> None: ...
 
 class PaymentReversed(_message.Message):
-    __slots__ = ("order_id", "user_id", "paid", "refunded", "reversed_at")
+    __slots__ = ("order_id", "user_id", "paid", "refunded", "reversed_at", "account")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     PAID_FIELD_NUMBER: _ClassVar[int]
     REFUNDED_FIELD_NUMBER: _ClassVar[int]
     REVERSED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     user_id: str
     paid: int
     refunded: int
     reversed_at: _timestamp_pb2.Timestamp
-    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., paid: _Optional[int] = ..., refunded: _Optional[int] = ..., reversed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    account: _payments_pb2.Account
+    def __init__(self, order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., paid: _Optional[int] = ..., refunded: _Optional[int] = ..., reversed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[_Union[_payments_pb2.Account, _Mapping]] = ...) -> None: ...
 
 class PaymentRefunded(_message.Message):
-    __slots__ = ("refund_id", "order_id", "user_id", "amount", "refunded", "refunded_at")
+    __slots__ = ("refund_id", "order_id", "user_id", "amount", "refunded", "refunded_at", "account")
     REFUND_ID_FIELD_NUMBER: _ClassVar[int]
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     REFUNDED_FIELD_NUMBER: _ClassVar[int]
     REFUNDED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     refund_id: str
     order_id: str
     user_id: str
     amount: int
     refunded: int
     refunded_at: _timestamp_pb2.Timestamp
-    def __init__(self, refund_id: _Optional[str] = ..., order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., refunded: _Optional[int] = ..., refunded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    account: _payments_pb2.Account
+    def __init__(self, refund_id: _Optional[str] = ..., order_id: _Optional[str] = ..., user_id: _Optional[str] = ..., amount: _Optional[int] = ..., refunded: _Optional[int] = ..., refunded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[_Union[_payments_pb2.Account, _Mapping]] = ...) -> None: ...
 
 class RefundFailed(_message.Message):
     __slots__ = ("refund_id", "order_id", "user_id", "failed_at")
