@@ -39,11 +39,12 @@ async def test_the_page_needs_no_token_and_takes_nothing_from_elsewhere(edge: Ed
     assert "server" not in answer.headers
 
 
-async def test_the_document_is_served_as_it_is_and_only_once(edge: Edge) -> None:
-    answer = await edge.rest.get("/openapi.yaml")
-    again = await edge.rest.get("/openapi.yaml", headers={"if-none-match": answer.headers["etag"]})
+@pytest.mark.parametrize("name", ["openapi.yaml", "asyncapi.yaml"])
+async def test_a_document_is_served_as_it_is_and_only_once(edge: Edge, name: str) -> None:
+    answer = await edge.rest.get(f"/{name}")
+    again = await edge.rest.get(f"/{name}", headers={"if-none-match": answer.headers["etag"]})
 
-    assert answer.text == openapi.RESULT.read_text()
+    assert answer.text == openapi.RESULT.with_name(name).read_text()
     assert answer.headers["content-type"] == "application/yaml"
     assert (again.status_code, again.content) == (304, b"")
 

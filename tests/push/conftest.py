@@ -108,7 +108,15 @@ async def publish(nats_server: NatsServer) -> AsyncIterator[Publish]:
 
 def paid(user_id: str, number: int = 0, filling: int = 0) -> Event:
     """Makes the event of a paid order, whose price is a number and whose description may be long."""
-    order = Order(id=new_id(), user_id=user_id, total_price=number, description="x" * filling)
+    order = Order(
+        id=new_id(),
+        user_id=user_id,
+        status=Order.PAID,
+        capture=Order.AUTOMATIC,
+        total_price=number,
+        currency="RUB",
+        description="x" * filling,
+    )
     return Event(new_id(), ORDER_PAID, OrderPaid(order=order).SerializeToString(), "")
 
 

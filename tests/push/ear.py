@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
+from tests.push.contract import assert_documented
 from tests.support import PATIENCE_SECONDS
 
 Message = dict[str, Any]
@@ -33,6 +34,7 @@ class Ear:
         """Waits for the next message and returns it."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             message: Message = json.loads(await self.connection.recv())
+        assert_documented(message)
         if not self.greeting:
             self.greeting = message
         else:
