@@ -149,11 +149,31 @@ async def test_a_stream_that_was_made_anew_is_begun_anew(new_bus: NewBus, nats_s
     await client.jetstream().delete_stream("MENU")
     await client.close()
     await bus.declare()
+    # As many as before: their numbers alone would look like more of the same.
+    await publish(bus, baked(12))
 
     async def begins_anew() -> bool:
         return len(listener.begun) == 2
 
     await eventually(begins_anew)
+
+
+async def test_many_may_declare_it_at_once_while_its_origins_go_on(new_bus: NewBus, nats_server: NatsServer) -> None:
+    buses = [await new_bus() for _ in range(4)]
+    client = await nats.connect(nats_server.url)
+    stop = asyncio.Event()
+
+    async def go_on() -> None:
+        while not stop.is_set():
+            await buses[0].publish(baked(2))
+
+    going_on = asyncio.create_task(go_on())
+    for _ in range(20):
+        await client.jetstream().delete_stream("MENU")
+        await asyncio.gather(*(bus.declare() for bus in buses))
+    stop.set()
+    await going_on
+    await client.close()
 
 
 async def test_a_stream_whose_origin_was_made_anew_is_made_anew_too(new_bus: NewBus, nats_server: NatsServer) -> None:

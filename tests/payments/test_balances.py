@@ -1,6 +1,7 @@
 """What Payments tells of balances: whatever moves money says once what is on the account then."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
@@ -10,11 +11,11 @@ from gozon.payouts.v1.payouts_pb2 import Payout
 from kit.db import Database
 from kit.idempotency import Key
 from kit.ids import new_id
-from services.payments.domain import HoldRequest, ReleaseRequest
+from services.payments.domain import HoldRequest, Limits, ReleaseRequest
 from services.payments.service import PaymentService
 from tests.payments.payout_steps import api_on, create, finish, start
 from tests.payments.shop_steps import buy, product, shop_on
-from tests.payments.steps import account_with, order_created, refund_of, reversal_of
+from tests.payments.steps import account_with, order_created, refund_of, reversal_of, service_on
 from tests.support import outbox_of
 
 Do = Callable[[PaymentService, Database, str], Awaitable[object]]
@@ -102,3 +103,12 @@ async def test_whatever_moves_money_tells_the_balance(
     new = (await told(payments_db))[len(before) :]
     assert len(new) == times
     assert new[-1] == await service.get_account(ann)
+
+
+async def test_what_is_released_together_tells_the_balance_once(payments_db: Database) -> None:
+    service = service_on(payments_db, Limits(hold_lifetime=timedelta(0)))
+    ann = await account_with(service, 100)
+    await service.answer_orders([order_created(ann, 10, manual=True), order_created(ann, 20, manual=True)])
+    before = await told(payments_db)
+    assert await service._release_expired() == 2
+    assert (await told(payments_db))[len(before) :] == [await service.get_account(ann)]
