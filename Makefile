@@ -36,7 +36,7 @@ status: .venv/.stack ## Show what runs
 logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 	@$(GOZON) logs $(ARGS)
 
-demo: .venv/.stack ## Orders and payouts, paid, declined and canceled, as curl commands
+demo: .venv/.stack ## Orders, goods and payouts, paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
 
 seed: .venv/.stack ## Add products to the shop; again it changes nothing
