@@ -107,10 +107,9 @@ class OrdersApi:
     async def _page(self, user_id: str, status: Order.Status, page_token: str, page_size: int) -> ListOrdersResponse:
         limit = page_size or DEFAULT_PAGE_SIZE
         name = Order.Status.Name(status) if status else ""
-        # One more than asked for tells whether there is a next page.
-        orders = await self._service.list_orders(user_id, name, pages.read_token(page_token), limit + 1)
-        next_page_token = pages.token(orders[limit - 1].id) if len(orders) > limit else ""
-        return ListOrdersResponse(orders=orders[:limit], next_page_token=next_page_token)
+        found = await self._service.list_orders(user_id, name, pages.read_token(page_token), limit + 1)
+        orders, next_page_token = pages.cut(found, limit)
+        return ListOrdersResponse(orders=orders, next_page_token=next_page_token)
 
 
 def _paths(request: UpdateOrderRequest) -> set[str]:

@@ -9,8 +9,8 @@ PERMANENT = "PERMANENT"
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
 
-MAX_KINDS = 1_000
-"""Products of which one user may own something at a time: an inventory is one answer."""
+MAX_KINDS = 500
+"""Products of which one user may own something at a time: an inventory is one answer, with names of 200 characters."""
 MAX_OF_A_KIND = 1_000_000_000
 POPULAR_DAYS = 7
 

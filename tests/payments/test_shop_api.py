@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToJson
 
 from gozon.shop.v1.shop_pb2 import (
     CreateProductRequest,
     GetInventoryRequest,
     GetProductRequest,
+    Inventory,
+    InventoryItem,
     ListPopularProductsRequest,
     ListProductsRequest,
     ListPurchasesRequest,
@@ -22,6 +25,7 @@ from gozon.shop.v1.shop_pb2 import (
 from kit.db import Database, sql
 from kit.errors import IdempotencyKeyReused, InvalidArgument, InvalidPageToken, StaleEtag
 from kit.ids import new_id
+from services.payments import shop
 from services.payments.domain import InsufficientFunds
 from services.payments.service import PaymentService
 from services.payments.shop import ProductInactive, ProductNotFound
@@ -224,3 +228,12 @@ async def test_taken_off_sale_nobody_buys_it(api: ShopApi, ann: str) -> None:
 
 async def _popular(api: ShopApi, who: str) -> list[Any]:
     return list((await api.list_popular_products(ListPopularProductsRequest(), call(who))).products)
+
+
+def test_the_longest_inventory_passes_the_edge() -> None:
+    """Which passes JSON up to 1 MiB; a control character is the longest there."""
+    name = "\x01" * 200
+    item = InventoryItem(product_id=new_id(), name=name, type=Product.CONSUMABLE, quantity=shop.MAX_OF_A_KIND)
+    item.acquired_at.GetCurrentTime()
+    inventory = Inventory(user_id=new_id(), items=[item] * shop.MAX_KINDS)
+    assert len(MessageToJson(inventory, preserving_proto_field_name=True, indent=None)) < 2**20
