@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 import grpc
@@ -13,7 +13,7 @@ from gozon.shop.v1.shop_pb2_grpc import ShopServiceStub
 from kit.cache import BREAKER_SECONDS
 from services.payments import shop
 from stack.home import Stack
-from tests.chaos.clients import Book
+from tests.chaos.clients import Book, Change
 
 READS = 4
 """So often each inventory is read: the first time it may not be cached."""
@@ -58,7 +58,9 @@ async def compare_goods(stack: Stack, books: Sequence[Book], channel: grpc.aio.C
             inventory = await service.GetInventory(request, metadata=book.person.metadata)
             shown = [(item.product_id, item.quantity) for item in inventory.items]
             if shown != stored:
-                found.append(f"{user_id}: the inventory shows {shown}, but the database has {stored}")
+                which = sorted(set(shown) ^ set(stored))
+                found.append(f"{user_id}: inventory and database differ, or in their order: {which}")
+                break
     await connection.close()
     return found
 
@@ -70,15 +72,18 @@ def out_of_date(stack: Stack, books: Sequence[Book]) -> list[str]:
     empty, so connections that it refuses or breaks are no excuse, but time-outs are: it was there, and too slow.
     """
     timeouts = [at for name in stack.config.instance_names("payments") for at in _timeouts(stack, name)]
-    return [
-        f"{book.person.user_id}: an inventory lacked {len(changes)} changes; the last was told at {changes[-1].told_at}"
-        for book in books
-        for changes in book.missed
-        # Each of them would have removed the goods from before.
-        if not all(
-            any(change.asked_at - BREAKER_SECONDS <= at <= change.told_at for at in timeouts) for change in changes
-        )
-    ]
+
+    def is_excused(change: Change) -> bool:
+        return any(change.asked_at - BREAKER_SECONDS <= at <= change.told_at for at in timeouts)
+
+    found = []
+    for book in books:
+        # Each of the changes would have removed the goods from before.
+        lies = [changes for changes in book.missed if not all(map(is_excused, changes))]
+        if lies:
+            at = datetime.fromtimestamp(lies[0][-1].told_at, UTC)
+            found.append(f"{book.person.user_id}: {len(lies)} inventories lacked what was told, first at {at}")
+    return found
 
 
 def _timeouts(stack: Stack, name: str) -> list[float]:
