@@ -209,7 +209,8 @@ class Buyer(Client, ABC):
             last = max(number for number, state in enumerate(self._states[:began]) if state == shown)
             self.book.missed.append(self._changes[last:began])
         else:
-            self.book.problems.append(f"the inventory shows {shown}, but it is {self._states[-1]}")
+            which = sorted(shown.items() ^ self._states[-1].items())
+            self.book.problems.append(f"an inventory was what it never has been; now it differs in {which}")
 
     # Errors of all that follow: Refused.
 
