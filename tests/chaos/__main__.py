@@ -263,7 +263,7 @@ def main() -> None:
         type=float,
         default=PURCHASES_PER_SECOND,
         metavar="PER_SECOND",
-        help=f"beside that, so many purchases in the shop (default {PURCHASES_PER_SECOND:g})",
+        help=f"beside that, up to so many purchases in the shop, in bursts (default {PURCHASES_PER_SECOND:g})",
     )
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)

@@ -54,7 +54,7 @@ Reason = str
 
 
 class Buyer(Client, ABC):
-    """Somebody who buys so many times per second, until told to stop.
+    """Somebody who buys up to so many times per second, until told to stop.
 
     Nobody else changes this person's goods, and they are changed one after another. So after each answer it is known
     what they are, and what each look at them may show.
@@ -86,7 +86,8 @@ class Buyer(Client, ABC):
                 return
             due += self._random.expovariate(rate)
             if due > rest_at:
-                due += REST_SECONDS
+                # A whole rest, however long the answers took.
+                due = max(due, time.monotonic()) + REST_SECONDS
                 rest_at = due + BURST_SECONDS
 
     async def _look_on(self, stop: asyncio.Event) -> None:
