@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from kit.errors import Unavailable
 
@@ -47,6 +48,8 @@ class Cache:
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            # With them a connection that Redis has closed, because it was restarted, is used once more and fails.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._clear_keys = self._redis.register_script(_CLEAR)
         self._closed_until = 0.0

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from kit.cache import Cache
 from kit.errors import Unavailable
 from tests.support import RunningStack, eventually, free_port, unique
+from tests.valkey import ValkeyServer
 
 
 @pytest.fixture
@@ -16,6 +17,14 @@ async def cache(stack: RunningStack) -> AsyncIterator[Cache]:
     cache = Cache(stack.redis_url, 60)
     yield cache
     await cache.close()
+
+
+@pytest.fixture
+async def valkey() -> AsyncIterator[ValkeyServer]:
+    server = ValkeyServer()
+    await server.start()
+    yield server
+    await server.kill()
 
 
 class BlackHole:
@@ -105,6 +114,18 @@ async def use(cache: Cache) -> bytes | None:
     await cache.fill({"k": b"v", "l": b"w"})
     await cache.forget(["l"])
     return await cache.get("k")
+
+
+async def test_a_cache_that_was_restarted_is_told_at_once_by_who_had_connections_to_the_old_one(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.TIMEOUT_SECONDS", 5)
+    cache = Cache(valkey.url, 60)
+    await asyncio.gather(*(cache.get(unique()) for _ in range(5)))
+    await valkey.kill()
+    await valkey.start()
+    assert await asyncio.gather(*(cache.forget([unique()]) for _ in range(5))) == [True] * 5
+    await cache.close()
 
 
 async def test_a_dead_cache_is_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
