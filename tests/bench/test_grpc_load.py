@@ -1,6 +1,7 @@
 """The HTTP/2 client keeps to the rules, whatever the server says."""
 
 import asyncio
+from itertools import repeat
 from typing import cast
 
 import hpack
@@ -53,7 +54,7 @@ def tally() -> Tally:
 
 @pytest.fixture
 def connection(wire: Wire, tally: Tally) -> GrpcConnection:
-    connection = GrpcConnection(tally, "/path", "authority", ["token"], BODY, streams=5)
+    connection = GrpcConnection(tally, repeat((b"headers", BODY)), streams=5)
     connection.connection_made(cast(asyncio.BaseTransport, wire))
     return connection
 
