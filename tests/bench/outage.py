@@ -17,14 +17,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import quantiles
 
-import httpx
+import uvloop
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from stack import seed
 from stack.home import ADMIN_EMAIL, Stack
+from tests.bench import asked
+from tests.bench.asked import rest_requests
 from tests.bench.people import sign_in
+from tests.bench.rest_load import is_whole
 from tests.bench.shopping import cache_reads, goods_of
 from tests.bench.stack import WORKERLESS, address, own_stack, processes
 
@@ -33,6 +36,10 @@ ALLOWED_MS = 100.0
 """What the 99th percentile may be more without the cache."""
 ANSWER_SECONDS = 20.0
 WARM_SECONDS = 2.0
+CONNECTIONS = 64
+ANSWER_BYTES = 65_536
+"""Of an answer at a time."""
+OK = b"HTTP/1.1 200 "
 OUTCOMES = ("hit", "miss", "skipped", "failed")
 console = Console(highlight=False)
 
@@ -76,49 +83,69 @@ def frozen(stack: Stack) -> Iterator[None]:
         os.kill(valkey, signal.SIGCONT)
 
 
-async def read(client: httpx.AsyncClient, users: Sequence[str], rate: float, seconds: float) -> list[tuple[float, str]]:
-    """Reads inventories in turn, `rate` a second: what each took in milliseconds, and what went wrong, if anything."""
+async def read(target: str, requests: Iterator[bytes], rate: float, seconds: float) -> list[tuple[float, str]]:
+    """Sends `rate` requests a second: what each took in milliseconds, and what went wrong, if anything.
+
+    There are connections for many at once; who finds none waits, and that counts.
+    """
+    host, _, port = target.rpartition(":")
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(CONNECTIONS)]
+    # The last one that was given back comes first, so that as few as possible are in use.
+    idle: asyncio.LifoQueue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.LifoQueue()
+    for connection in connections:
+        idle.put_nowait(connection)
     began = time.perf_counter()
 
-    async def one(number: int) -> tuple[float, str]:
+    async def one(number: int, request: bytes) -> tuple[float, str]:
         due = began + number / rate
         await asyncio.sleep(due - time.perf_counter())
+        connection = await idle.get()
         try:
-            answer = await client.get(f"/users/{users[number % len(users)]}/inventory")
-            problem = "" if answer.status_code == httpx.codes.OK else f"{answer.status_code}: {answer.text[:200]}"
-        except httpx.HTTPError as error:
+            answer = await _answer(*connection, request)
+            problem = "" if answer.startswith(OK) else answer[:300].decode()
+        except OSError as error:
             problem = repr(error)
+            connections.append(connection := await asyncio.open_connection(host, int(port)))
+        idle.put_nowait(connection)
         return (time.perf_counter() - due) * 1e3, problem
 
-    return await asyncio.gather(*(one(number) for number in range(round(rate * seconds))))
+    try:
+        async with asyncio.timeout(seconds + ANSWER_SECONDS):
+            return await asyncio.gather(*(one(n, next(requests)) for n in range(round(rate * seconds))))
+    finally:
+        for _, writer in connections:
+            writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
+    writer.write(request)
+    answer = b""
+    while not is_whole(answer):
+        if not (data := await reader.read(ANSWER_BYTES)):
+            raise ConnectionError("closed")
+        answer += data
+    return answer
 
 
 async def outage(rate: float, seconds: float) -> list[str]:
     """Measures, prints what it finds, and returns what must not be."""
     console.print("Starting a stack of its own")
     async with own_stack("outage", WORKERLESS) as stack:
-        admin = await sign_in(address(stack, "edge"), ADMIN_EMAIL, stack.secrets.admin)
+        edge = address(stack, "edge")
+        admin = await sign_in(edge, ADMIN_EMAIL, stack.secrets.admin)
         products = [product.id for product in await asyncio.to_thread(seed.run, stack.edge_url, stack.secrets.admin)]
-        async with (
-            goods_of(stack, USERS, products) as users,
-            httpx.AsyncClient(
-                base_url=stack.edge_url,
-                headers={"authorization": f"Bearer {admin.token}"},
-                timeout=ANSWER_SECONDS,
-                limits=httpx.Limits(max_connections=None),
-                trust_env=False,
-            ) as client,
-        ):
+        async with goods_of(stack, USERS, products) as users:
+            requests = rest_requests(asked.requests("inventory", [admin.token], users), edge)
 
             async def phase(name: str) -> Phase:
                 console.print(f"  {name}")
                 before = await cache_reads(stack)
-                answers = await read(client, users, rate, seconds)
+                answers = await read(edge, requests, rate, seconds)
                 reads = await cache_reads(stack) - before
                 refused = Counter(problem for _, problem in answers if problem)
                 return Phase(name, [took for took, _ in answers], refused, reads)
 
-            await read(client, users, rate, WARM_SECONDS)
+            await read(edge, requests, rate, WARM_SECONDS)
             phases = [await phase("answers")]
             with dead(stack):
                 phases.append(await phase("is dead"))
@@ -143,7 +170,12 @@ def judge(phase: Phase, usual: Phase) -> list[str]:
 
 def show(phases: Sequence[Phase]) -> None:
     """Prints the table."""
-    table = Table("Valkey", "reads", "not 200", "p50 ms", "p99 ms", "worst ms", *OUTCOMES, box=SIMPLE_HEAD)
+    table = Table(
+        title="Inventories through the edge, ms, and how the cache was read", title_justify="left", box=SIMPLE_HEAD
+    )
+    table.add_column("Valkey", no_wrap=True)
+    for heading in ("reads", "not 200", "p50", "p99", "worst", *OUTCOMES):
+        table.add_column(heading, justify="right")
     for phase in phases:
         times = (phase.percentile(50), phase.percentile(99), max(phase.took_ms))
         numbers = (len(phase.took_ms), sum(phase.refused.values()))
@@ -163,9 +195,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of each state of Valkey (default 20)")
     given = parser.parse_args()
     try:
-        problems = asyncio.run(outage(given.rate, given.seconds))
-    except RuntimeError as error:
-        problems = [str(error)]
+        problems = uvloop.run(outage(given.rate, given.seconds))
+    except (RuntimeError, OSError) as error:
+        problems = [repr(error)]
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted; nothing is left running")
     for problem in problems:

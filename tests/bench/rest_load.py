@@ -33,7 +33,7 @@ class RestConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
-        if self._started is None or not _is_whole(self._answer):
+        if self._started is None or not is_whole(self._answer):
             return
         if self._answer.startswith(ACCEPTED):
             self._tally.accepted(self._started)
@@ -57,7 +57,8 @@ class RestConnection(asyncio.Protocol):
             self.done.set()
 
 
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
+    """Says whether an answer to a request has arrived with its body."""
     head = answer.find(HEAD_END)
     if head < 0:
         return False
