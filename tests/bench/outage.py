@@ -171,7 +171,10 @@ def judge(phase: Phase, usual: Phase) -> list[str]:
 def show(phases: Sequence[Phase]) -> None:
     """Prints the table."""
     table = Table(
-        title="Inventories through the edge, ms, and how the cache was read", title_justify="left", box=SIMPLE_HEAD
+        title="Inventories through the edge, ms, and how the cache was read",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
     )
     table.add_column("Valkey", no_wrap=True)
     for heading in ("reads", "not 200", "p50", "p99", "worst", *OUTCOMES):
