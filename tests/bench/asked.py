@@ -75,7 +75,8 @@ def requests(work: str, tokens: Sequence[str], ids: Sequence[str]) -> list[Reque
 
 def grpc_calls(asked: Sequence[Request], authority: str) -> Iterator[tuple[bytes, bytes]]:
     """Returns header block and message with its prefix of each call, again and again."""
-    blocks = {(request.rpc, request.token): _block(request, authority) for request in asked}
+    kinds = {(request.rpc, request.token) for request in asked}
+    blocks = {(rpc, token): _block(rpc, authority, token) for rpc, token in kinds}
     keys = _keys()
     for request in cycle(asked):
         block = blocks[request.rpc, request.token]
@@ -101,15 +102,15 @@ def _keys() -> Iterator[str]:
     return (f"{run}-{number}" for number in count())
 
 
-def _block(request: Request, authority: str) -> bytes:
+def _block(rpc: str, authority: str, token: str) -> bytes:
     headers = [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", request.rpc),
+        (":path", rpc),
         (":authority", authority),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
-        ("authorization", f"Bearer {request.token}"),
+        ("authorization", f"Bearer {token}"),
     ]
     # Never indexed: every block must mean the same, whatever was sent before it.
     never_indexed = [hpack.NeverIndexedHeaderTuple(name, value) for name, value in headers]

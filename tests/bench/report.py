@@ -26,7 +26,7 @@ LABELS = {
     f"{MISSES}grpc-edge": "gRPC edge, misses",
     f"{MISSES}rest-edge": "REST edge, misses",
 }
-TITLES = {"orders": "Settled orders", "purchases": "Purchases", "inventory": "Inventories read, from the cache"}
+TITLES = {"orders": "Settled orders", "purchases": "Purchases", "inventory": "Inventories"}
 
 
 @dataclass

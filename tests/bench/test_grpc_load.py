@@ -68,7 +68,8 @@ def trailers(stream: int, *headers: tuple[str, str]) -> bytes:
     return frame(grpc_load.HEADERS, grpc_load.END_STREAM | grpc_load.END_HEADERS, stream, block)
 
 
-def test_sends_calls_in_turn(connection: GrpcConnection, wire: Wire) -> None:
+@pytest.mark.usefixtures("connection")
+def test_sends_calls_in_turn(wire: Wire) -> None:
     blocks = [payload for kind, _, _, payload in wire.frames() if kind == grpc_load.HEADERS]
     assert blocks == [b"ann", b"bob", b"ann"]
 
