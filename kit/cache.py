@@ -15,8 +15,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 from kit.errors import Unavailable
 
 TIMEOUT_SECONDS = 0.1
-BREAKER_SECONDS = 1.0
-"""After a failure nobody asks for this long, and then one does: a dead cache costs one request a second a timeout."""
+PROBE_SECONDS = 0.5
+"""After a failure nobody asks; a probe this often finds out when the cache answers again, and no request waits for it."""
 FORGET_SECONDS = 30
 FORGET_AGAIN_SECONDS = 0.5
 CLEAR_BATCH = 500
@@ -52,14 +52,14 @@ class Cache:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._clear_keys = self._redis.register_script(_CLEAR)
-        self._closed_until = 0.0
-        """0 while it answers."""
+        self._probing: asyncio.Task[None] | None = None
+        """Not None while the cache does not answer."""
         self._to_forget: dict[str, float] = {}
         self._forgetting: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """Returns the value, or None when there is none or the cache does not answer."""
-        if key in self._to_forget or not self._may_ask():
+        if key in self._to_forget or self._probing:
             READS.labels("skipped").inc()
             return None
         try:
@@ -68,7 +68,6 @@ class Cache:
             self._failed(error)
             READS.labels("failed").inc()
             return None
-        self._closed_until = 0.0
         READS.labels("hit" if value else "miss").inc()
         return value if isinstance(value, bytes) and value != _ABOUT_TO_CHANGE else None
 
@@ -77,31 +76,28 @@ class Cache:
 
         They live for `seconds`, if that is given.
         """
-        if values and self._may_ask():
+        if values and not self._probing:
             await self._set(values, ex=seconds or self._ttl, nx=True)
 
     async def claim(self, key: str, seconds: int) -> bool:
         """Says whether nobody has claimed this in the last `seconds`; True too when the cache does not answer."""
-        if not self._may_ask():
+        if self._probing:
             return True
         try:
             claimed = await self._redis.set(key, b"1", ex=seconds, nx=True)
         except (RedisError, OSError) as error:
             self._failed(error)
             return True
-        self._closed_until = 0.0
         return bool(claimed)
 
     async def release(self, key: str) -> None:
         """Ends a claim; when the cache does not answer, it ends by itself."""
-        if not self._may_ask():
+        if self._probing:
             return
         try:
             await self._redis.unlink(key)
         except (RedisError, OSError) as error:
             self._failed(error)
-        else:
-            self._closed_until = 0.0
 
     async def clear(self, prefix: str) -> int:
         """Removes all values whose keys begin with `prefix`, and returns how many there were.
@@ -142,8 +138,9 @@ class Cache:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._forgetting is not None:
-            self._forgetting.cancel()
+        for task in (self._forgetting, self._probing):
+            if task is not None:
+                task.cancel()
         await self._redis.aclose()
 
     async def _set(self, values: Mapping[str, bytes], *, ex: int, nx: bool = False) -> bool:
@@ -157,12 +154,11 @@ class Cache:
         except (RedisError, OSError) as error:
             self._failed(error)
             return False
-        self._closed_until = 0.0
         return True
 
     async def _forget(self) -> None:
         now = time.monotonic()
-        if self._may_ask():
+        if not self._probing:
             # What was in the cache when it was to be forgotten has expired by its deadline.
             keys = [key for key, deadline in self._to_forget.items() if deadline > now]
             if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
@@ -173,15 +169,18 @@ class Cache:
             await asyncio.sleep(FORGET_AGAIN_SECONDS)
             await self._forget()
 
-    def _may_ask(self) -> bool:
-        now = time.monotonic()
-        if now < self._closed_until:
-            return False
-        if self._closed_until:
-            # It may still be dead: one finds out, the others do not wait for that.
-            self._closed_until = now + BREAKER_SECONDS
-        return True
-
     def _failed(self, error: Exception) -> None:
-        self._closed_until = time.monotonic() + BREAKER_SECONDS
         log.warning("cache_failed", error=repr(error))
+        if self._probing is None:
+            self._probing = asyncio.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await self._redis.ping()
+            except (RedisError, OSError):
+                continue
+            log.info("cache_answers")
+            self._probing = None
+            return

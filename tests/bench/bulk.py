@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from stack.home import Stack
-from tests.bench.load import ITEMS_JSON, TOTAL_PRICE
+from tests.bench.asked import ITEMS_JSON, TOTAL_PRICE
 
 PERIOD = timedelta(days=6)
 """What the orders are spread over; of older ones housekeeping would clean the inbox."""
