@@ -192,7 +192,11 @@ def _refund_keys(verdicts: Sequence[Verdict]) -> dict[str, list[str]]:
 
 
 def _items_json(order: Order) -> str:
-    return json.dumps([{"name": i.name, "quantity": i.quantity, "price": i.price} for i in order.items])
+    items = [{"name": i.name, "quantity": i.quantity, "price": i.price} for i in order.items]
+    for item, told in zip(items, order.items, strict=True):
+        if told.product_id:
+            item["product_id"] = told.product_id
+    return json.dumps(items)
 
 
 def _stored(row: Row) -> Stored:
