@@ -10,13 +10,14 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from kit.errors import Unavailable
 
 TIMEOUT_SECONDS = 0.1
 PROBE_SECONDS = 0.5
-"""After a failure nobody asks; a probe this often finds out when the cache answers again, and no request waits for it."""
+"""After a failure nobody asks; a probe this often finds out when the cache answers again. No request waits for it."""
 FORGET_SECONDS = 30
 FORGET_AGAIN_SECONDS = 0.5
 CLEAR_BATCH = 500
@@ -54,6 +55,8 @@ class Cache:
         self._clear_keys = self._redis.register_script(_CLEAR)
         self._probing: asyncio.Task[None] | None = None
         """Not None while the cache does not answer."""
+        self._silent = False
+        """Whether it took too long when it last failed, instead of refusing at once."""
         self._to_forget: dict[str, float] = {}
         self._forgetting: asyncio.Task[None] | None = None
 
@@ -158,7 +161,8 @@ class Cache:
 
     async def _forget(self) -> None:
         now = time.monotonic()
-        if not self._probing:
+        # Who refuses may have been restarted this moment, and others may fill it with what is old here.
+        if not self._probing or not self._silent:
             # What was in the cache when it was to be forgotten has expired by its deadline.
             keys = [key for key, deadline in self._to_forget.items() if deadline > now]
             if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
@@ -171,6 +175,7 @@ class Cache:
 
     def _failed(self, error: Exception) -> None:
         log.warning("cache_failed", error=repr(error))
+        self._silent = isinstance(error, RedisTimeoutError)
         if self._probing is None:
             self._probing = asyncio.create_task(self._probe())
 
@@ -179,8 +184,9 @@ class Cache:
             await asyncio.sleep(PROBE_SECONDS)
             try:
                 await self._redis.ping()
-            except (RedisError, OSError):
-                continue
-            log.info("cache_answers")
-            self._probing = None
-            return
+            except (RedisError, OSError) as error:
+                self._failed(error)
+            else:
+                log.info("cache_answers")
+                self._probing = None
+                return

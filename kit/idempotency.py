@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from kit.db import Conflict, Transaction, sql
+from kit.db import Conflict, Connection, Transaction, sql
 from kit.errors import IdempotencyKeyReused
 
 
@@ -37,9 +37,17 @@ async def claim(tx: Transaction, key: Key) -> bytes | None:
     parameters = {"user_id": key.user_id, "method": key.method, "key": key.key}
     if await tx.one_or_none(_CLAIM, **parameters, request_hash=key.request_hash):
         return None
-    first = await tx.one_or_none(_FIRST, **parameters)
+    first = await first_answer(tx, key)
     if first is None:
         raise Conflict("the key was deleted in the meantime")
+    return first
+
+
+async def first_answer(connection: Connection, key: Key) -> bytes | None:
+    """Returns the answer that a key has got; None when it has none. Errors: IdempotencyKeyReused."""
+    first = await connection.one_or_none(_FIRST, user_id=key.user_id, method=key.method, key=key.key)
+    if first is None:
+        return None
     if first["request_hash"] != key.request_hash:
         raise IdempotencyKeyReused
     return bytes(first["response"])

@@ -48,6 +48,10 @@ class OrdersApi:
 
     async def create_order(self, request: CreateOrderRequest, call: Call) -> Order:
         user_id = call.caller.user_id
+        for item in request.items:
+            if item.product_id:
+                # In one form, for the same request may be written in several.
+                item.product_id = canonical(item.product_id)
         key = None
         if call.idempotency_key:
             key = idempotency.key_of(user_id, "CreateOrder", call.idempotency_key, request)

@@ -16,8 +16,8 @@ from gozon.payments.v1.events_pb2 import (
 )
 from gozon.payouts.v1.events_pb2 import PayoutChanged, PayoutRequested
 from gozon.payouts.v1.payouts_pb2 import Payout
-from gozon.shop.v1.events_pb2 import InventoryChanged
-from gozon.shop.v1.shop_pb2 import InventoryItem
+from gozon.shop.v1.events_pb2 import InventoryChanged, ProductChanged
+from gozon.shop.v1.shop_pb2 import InventoryItem, Product
 from kit.events import Event
 from kit.ids import new_id
 from services import topology
@@ -109,6 +109,11 @@ def payout_changed(payout: Payout, traceparent: str) -> Event:
 def inventory_changed(user_id: str, item: InventoryItem, traceparent: str) -> Event:
     """Tells what a user owns of a product."""
     return _event(topology.INVENTORY_CHANGED, InventoryChanged(user_id=user_id, item=item), traceparent)
+
+
+def product_changed(product: Product, traceparent: str) -> Event:
+    """Tells what a product is now."""
+    return _event(topology.PRODUCT_CHANGED, ProductChanged(product=product), traceparent)
 
 
 def _positive(amount: int) -> int:

@@ -59,6 +59,7 @@ class ShopService:
                 return Answered(Product.FromString(first), replayed=True)
             new.id = new_id()
             product = await shop_repository.insert_product(tx, new, datetime.now(UTC))
+            await self._outbox.add(tx, [events.product_changed(product, traceparent.get())])
             if key:
                 await idempotency.answer(tx, key, product)
         log.info("product_created", product_id=product.id)
@@ -91,6 +92,7 @@ class ShopService:
             if all(new in (None, old) for new, old in zip(wanted, as_it_is, strict=True)):
                 return product
             product = await shop_repository.change_product(tx, product_id, change, datetime.now(UTC))
+            await self._outbox.add(tx, [events.product_changed(product, traceparent.get())])
         log.info("product_updated", product_id=product_id, actor_id=caller.user_id)
         return product
 

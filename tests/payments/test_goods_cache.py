@@ -76,7 +76,7 @@ class Counted:
 async def valkey(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ValkeyServer]:
     # One that lives may take longer on a busy machine; one that is frozen is asked at once again.
     monkeypatch.setattr("kit.cache.TIMEOUT_SECONDS", 1)
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0.05)
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
     monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
     server = ValkeyServer()
     await server.start()
