@@ -109,14 +109,13 @@ class ShopService:
         purchase = None
         try:
             async with self._database.transaction() as tx:
-                if (first := await idempotency.claim(tx, key)) is not None:
-                    return Answered(Purchase.FromString(first), replayed=True)
                 # Read without a lock: those of many buyers at once would keep an admin from changing it. Who buys while
                 # it changes has bought just before.
                 product = await _product(tx, product_id)
                 purchase = _priced(product, quantity, user_id, now)
+                if (first := await idempotency.claim(tx, key, purchase)) is not None:
+                    return Answered(Purchase.FromString(first), replayed=True)
                 await self._buy(tx, product, purchase, now)
-                await idempotency.answer(tx, key, purchase)
         except shop.REFUSALS as refusal:
             assert purchase is not None
             await self._record_refused(purchase, refusal.reason, now)

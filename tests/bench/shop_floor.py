@@ -105,14 +105,13 @@ _VALUES = {
 }
 # What PurchaseProduct executes for somebody who owns some of the product; in the service it is the relay that deletes.
 _PURCHASE: tuple[tuple[Statement, dict[str, str]], ...] = (
-    (idempotency._CLAIM, {}),
     (shop_repository._PRODUCT_BY_ID, {}),
+    (idempotency._CLAIM, {}),
     (repository._LOCK_ACCOUNTS, {}),
     (shop_repository._ADD_GOODS, {}),
     (repository._MOVE_ACCOUNTS, {}),
     (repository._INSERT_TRANSACTIONS, {}),
     (shop_repository._INSERT_PURCHASE, {}),
     (outbox._ADD, {"ids": f"ARRAY[{_EVENT}]"}),
-    (idempotency._ANSWER, {}),
     (outbox._DELETE, {"ids": f"ARRAY[{_EVENT_BEFORE}]"}),
 )
