@@ -1,7 +1,7 @@
 """The rules of the shop, with no framework around them: what can be bought, owned and used up."""
 
 from kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from services.payments.domain import CURRENCY_MISMATCH, AccountNotFound, InsufficientFunds
+from services.payments.domain import AccountNotFound, CurrencyMismatch, InsufficientFunds
 
 CONSUMABLE = "CONSUMABLE"
 PERMANENT = "PERMANENT"
@@ -33,12 +33,6 @@ class ProductInactive(FailedPrecondition):
     reason = "PRODUCT_INACTIVE"
 
 
-class ForeignCurrency(FailedPrecondition):
-    """The product's price is in another currency than the account."""
-
-    reason = CURRENCY_MISMATCH
-
-
 class AlreadyOwned(AlreadyExists):
     """You own this product already, and it is owned once."""
 
@@ -63,7 +57,7 @@ class PermanentProduct(FailedPrecondition):
     reason = "PERMANENT_PRODUCT"
 
 
-REFUSALS = (ProductInactive, AccountNotFound, ForeignCurrency, InsufficientFunds, AlreadyOwned, InventoryLimit)
+REFUSALS = (ProductInactive, AccountNotFound, CurrencyMismatch, InsufficientFunds, AlreadyOwned, InventoryLimit)
 """Why a purchase of a product that is there is recorded as FAILED."""
 
 

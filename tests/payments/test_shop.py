@@ -11,7 +11,7 @@ from kit.db import Database, sql
 from kit.errors import Error, IdempotencyKeyRequired, IdempotencyKeyReused, InvalidArgument
 from kit.ids import new_id
 from services.payments import shop
-from services.payments.domain import AccountNotFound, InsufficientFunds
+from services.payments.domain import AccountNotFound, CurrencyMismatch, InsufficientFunds
 from services.payments.service import PaymentService
 from services.payments.shop_api import ShopApi
 from tests.payments.audit import assert_books_are_right
@@ -80,7 +80,7 @@ async def test_what_is_refused_moves_nothing_and_is_recorded_with_its_reason(
         # Even though the money would not suffice either: what is owned is what somebody wants to know.
         (premium, 1, shop.AlreadyOwned),
         (off_sale, 1, shop.ProductInactive),
-        (in_euros, 1, shop.ForeignCurrency),
+        (in_euros, 1, CurrencyMismatch),
     ]
     for what, quantity, error in refused:
         before, keys = len(await purchases(api, ann)), await count(payments_db, "idempotency_keys")

@@ -145,10 +145,10 @@ class ShopServiceServicer:
         hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
         key tries again.
 
-        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST); NOT_FOUND (PRODUCT_NOT_FOUND;
-        ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; ALREADY_OWNED for a PERMANENT product, of which nobody
-        owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE; INSUFFICIENT_FUNDS; CURRENCY_MISMATCH; INVENTORY_LIMIT when it is
-        more than one may own).
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
+        currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
+        ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
+        INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,10 +72,10 @@ class ShopServiceStub:
     hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
     key tries again.
 
-    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST); NOT_FOUND (PRODUCT_NOT_FOUND;
-    ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; ALREADY_OWNED for a PERMANENT product, of which nobody
-    owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE; INSUFFICIENT_FUNDS; CURRENCY_MISMATCH; INVENTORY_LIMIT when it is
-    more than one may own).
+    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
+    currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
+    ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
+    INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
     """
     UseProduct: _grpc.UnaryUnaryMultiCallable[_shop_pb2.UseProductRequest, _shop_pb2.InventoryItem]
     """Uses goods of the caller up, and returns what is left of them.
@@ -143,10 +143,10 @@ class ShopServiceAsyncStub(ShopServiceStub):
     hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
     key tries again.
 
-    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST); NOT_FOUND (PRODUCT_NOT_FOUND;
-    ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; ALREADY_OWNED for a PERMANENT product, of which nobody
-    owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE; INSUFFICIENT_FUNDS; CURRENCY_MISMATCH; INVENTORY_LIMIT when it is
-    more than one may own).
+    Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
+    currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
+    ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
+    INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
     """
     UseProduct: _aio.UnaryUnaryMultiCallable[_shop_pb2.UseProductRequest, _shop_pb2.InventoryItem]  # type: ignore[assignment]
     """Uses goods of the caller up, and returns what is left of them.
@@ -241,10 +241,10 @@ class ShopServiceServicer(metaclass=_abc_1.ABCMeta):
         hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
         key tries again.
 
-        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST); NOT_FOUND (PRODUCT_NOT_FOUND;
-        ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED; ALREADY_OWNED for a PERMANENT product, of which nobody
-        owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE; INSUFFICIENT_FUNDS; CURRENCY_MISMATCH; INVENTORY_LIMIT when it is
-        more than one may own).
+        Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
+        currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
+        ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
+        INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
         """
 
     @_abc_1.abstractmethod
