@@ -200,6 +200,46 @@ async def test_one_that_was_killed_is_told_of_changes_as_soon_as_it_is_back(
     await cache.close()
 
 
+async def after_an_outage(valkey: ValkeyServer) -> tuple[Cache, Redis]:
+    """A cache that is back, and has yet to be told of k, m and l, of which l is the newest."""
+    cache = Cache(valkey.url, 60)
+    await valkey.kill()
+    for key in ("k", "l", "m", "l"):
+        assert not await cache.forget([key])
+    await valkey.start()
+    return cache, Redis.from_url(valkey.url)
+
+
+async def test_after_an_outage_nobody_waits_until_all_that_waited_is_told(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_BATCH", 2)
+    cache, redis = await after_an_outage(valkey)
+    assert await cache.forget(["n"])
+    assert await redis.mget("k", "l", "m", "n") == [None, b"", None, b""]
+    assert await cache.forget(["o", "p", "q"])
+    assert await redis.mget("k", "m", "o", "p", "q") == [None, b"", b"", b"", b""]
+    await redis.aclose()
+    await cache.close()
+
+
+async def test_after_an_outage_all_that_waited_is_told_a_few_at_a_time(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_BATCH", 2)
+    cache, redis = await after_an_outage(valkey)
+
+    async def all_are_told() -> bool:
+        return await redis.mget("k", "l", "m") == [b""] * 3
+
+    await eventually(all_are_told)
+    await redis.aclose()
+    await cache.close()
+
+
 async def test_all_of_a_kind_are_cleared_in_many_steps_and_what_is_about_to_change_stays_out(
     cache: Cache, stack: RunningStack
 ) -> None:
