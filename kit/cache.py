@@ -82,8 +82,11 @@ class Cache:
 
         They live for `seconds`, if that is given.
         """
-        if values and not self._probing:
-            await self._set(values, ex=seconds or self._ttl, nx=True)
+        if not values or self._probing:
+            return
+        if not await self._set(values, ex=seconds or self._ttl, nx=True) and self._silent:
+            # One that is frozen may store them once it is back, and they may be old by then.
+            await self.forget(values)
 
     async def claim(self, key: str, seconds: int) -> bool:
         """Says whether nobody has claimed this in the last `seconds`; True too when the cache does not answer."""

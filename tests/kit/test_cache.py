@@ -210,6 +210,28 @@ async def after_an_outage(valkey: ValkeyServer) -> tuple[Cache, Redis]:
     return cache, Redis.from_url(valkey.url)
 
 
+async def test_what_a_frozen_cache_stores_when_it_is_back_is_forgotten(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
+    reader = Cache(valkey.url, 60)
+    await reader.get("k")
+    valkey.freeze()
+    # By who read it before a change that was told before; what is sent waits in the connection.
+    await reader.fill({"k": b"old"})
+    valkey.thaw()
+
+    async def is_forgotten() -> bool:
+        redis = Redis.from_url(valkey.url)
+        value = await redis.get("k")
+        await redis.aclose()
+        return bool(value == b"")
+
+    await eventually(is_forgotten)
+    await reader.close()
+
+
 async def test_after_an_outage_nobody_waits_until_all_that_waited_is_told(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
