@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Mapping
+from itertools import islice
 
 import structlog
 from prometheus_client import Counter
@@ -20,6 +21,8 @@ PROBE_SECONDS = 0.5
 """After a failure nobody asks; a probe this often finds out when the cache answers again. No request waits for it."""
 FORGET_SECONDS = 30
 FORGET_AGAIN_SECONDS = 0.5
+FORGET_BATCH = 100
+"""Keys that are forgotten in one go: all those of a long outage at once would keep everybody waiting."""
 CLEAR_BATCH = 500
 """Keys that clear() looks at in one command, which takes Redis less than a millisecond."""
 
@@ -79,8 +82,11 @@ class Cache:
 
         They live for `seconds`, if that is given.
         """
-        if values and not self._probing:
-            await self._set(values, ex=seconds or self._ttl, nx=True)
+        if not values or self._probing:
+            return
+        if not await self._set(values, ex=seconds or self._ttl, nx=True) and self._silent:
+            # One that is frozen may store them once it is back, and they may be old by then.
+            await self.forget(values)
 
     async def claim(self, key: str, seconds: int) -> bool:
         """Says whether nobody has claimed this in the last `seconds`; True too when the cache does not answer."""
@@ -133,8 +139,13 @@ class Cache:
         if not keys:
             return True
         deadline = time.monotonic() + self._ttl
-        self._to_forget.update(dict.fromkeys(keys, deadline))
-        await self._forget()
+        for key in keys:
+            # At the end, for the newest are told first.
+            self._to_forget.pop(key, None)
+            self._to_forget[key] = deadline
+        while not self._to_forget.keys().isdisjoint(keys):
+            if not await self._forget_newest():
+                break
         if self._to_forget and (self._forgetting is None or self._forgetting.done()):
             self._forgetting = asyncio.create_task(self._forget_later())
         return self._to_forget.keys().isdisjoint(keys)
@@ -159,19 +170,26 @@ class Cache:
             return False
         return True
 
-    async def _forget(self) -> None:
-        now = time.monotonic()
+    async def _forget_newest(self) -> bool:
+        """Tells of the newest keys that wait to be forgotten, and says whether they were taken."""
         # Who refuses may have been restarted this moment, and others may fill it with what is old here.
-        if not self._probing or not self._silent:
-            # What was in the cache when it was to be forgotten has expired by its deadline.
-            keys = [key for key, deadline in self._to_forget.items() if deadline > now]
-            if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
-                self._to_forget = {key: at for key, at in self._to_forget.items() if at > now and key not in keys}
+        if self._probing and self._silent:
+            return False
+        keys = list(islice(reversed(self._to_forget), FORGET_BATCH))
+        if not await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
+            return False
+        for key in keys:
+            self._to_forget.pop(key, None)
+        return True
 
     async def _forget_later(self) -> None:
         while self._to_forget:
             await asyncio.sleep(FORGET_AGAIN_SECONDS)
-            await self._forget()
+            now = time.monotonic()
+            # What was in the cache when it was to be forgotten has expired by its deadline.
+            self._to_forget = {key: deadline for key, deadline in self._to_forget.items() if deadline > now}
+            while self._to_forget and await self._forget_newest():
+                pass
 
     def _failed(self, error: Exception) -> None:
         log.warning("cache_failed", error=repr(error))

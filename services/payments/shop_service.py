@@ -167,7 +167,12 @@ class ShopService:
         counted = (await self._popularity.get(self._count_purchases)).products
         async with self._database.autocommit() as connection:
             products = await shop_repository.products_by_id(connection, [one.product.id for one in counted])
-        return [PopularProduct(product=products[one.product.id], purchases=one.purchases) for one in counted]
+        # What was counted may be of products that a restored backup does not have.
+        return [
+            PopularProduct(product=products[one.product.id], purchases=one.purchases)
+            for one in counted
+            if one.product.id in products
+        ]
 
     async def _count_purchases(self) -> ListPopularProductsResponse:
         """Returns how often which products were bought; of the products, which may change meanwhile, only the ids."""

@@ -200,6 +200,68 @@ async def test_one_that_was_killed_is_told_of_changes_as_soon_as_it_is_back(
     await cache.close()
 
 
+async def after_an_outage(valkey: ValkeyServer) -> tuple[Cache, Redis]:
+    """A cache that is back, and has yet to be told of k, m and l, of which l is the newest."""
+    cache = Cache(valkey.url, 60)
+    await valkey.kill()
+    for key in ("k", "l", "m", "l"):
+        assert not await cache.forget([key])
+    await valkey.start()
+    return cache, Redis.from_url(valkey.url)
+
+
+async def test_what_a_frozen_cache_stores_when_it_is_back_is_forgotten(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
+    reader = Cache(valkey.url, 60)
+    await reader.get("k")
+    valkey.freeze()
+    # By who read it before a change that was told before; what is sent waits in the connection.
+    await reader.fill({"k": b"old"})
+    valkey.thaw()
+
+    async def is_forgotten() -> bool:
+        redis = Redis.from_url(valkey.url)
+        value = await redis.get("k")
+        await redis.aclose()
+        return bool(value == b"")
+
+    await eventually(is_forgotten)
+    await reader.close()
+
+
+async def test_after_an_outage_nobody_waits_until_all_that_waited_is_told(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_BATCH", 2)
+    cache, redis = await after_an_outage(valkey)
+    assert await cache.forget(["n"])
+    assert await redis.mget("k", "l", "m", "n") == [None, b"", None, b""]
+    assert await cache.forget(["o", "p", "q"])
+    assert await redis.mget("k", "m", "o", "p", "q") == [None, b"", b"", b"", b""]
+    await redis.aclose()
+    await cache.close()
+
+
+async def test_after_an_outage_all_that_waited_is_told_a_few_at_a_time(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_BATCH", 2)
+    cache, redis = await after_an_outage(valkey)
+
+    async def all_are_told() -> bool:
+        return await redis.mget("k", "l", "m") == [b""] * 3
+
+    await eventually(all_are_told)
+    await redis.aclose()
+    await cache.close()
+
+
 async def test_all_of_a_kind_are_cleared_in_many_steps_and_what_is_about_to_change_stays_out(
     cache: Cache, stack: RunningStack
 ) -> None:
