@@ -202,7 +202,8 @@ class Cache:
             await asyncio.sleep(PROBE_SECONDS)
             try:
                 await self._redis.ping()
-            except (RedisError, OSError) as error:
+            except Exception as error:
+                # Whatever it is: who stops asking never uses the cache again.
                 self._failed(error)
             else:
                 log.info("cache_answers")

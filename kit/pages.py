@@ -9,8 +9,8 @@ from kit.ids import canonical
 
 NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 """Above all ids."""
-MAX_BYTES = 100_000
-"""A page is no longer than this, or one entry: the edge passes JSON up to 1 MiB, and a byte becomes six at worst."""
+MAX_BYTES = 400_000
+"""A page is no longer than this, as protobuf, or one entry: the edge transcodes messages up to 1 MiB."""
 
 
 class Listed(Protocol):

@@ -12,7 +12,7 @@ from kit.outbox import Outbox
 from services.payments import events, shop_repository
 
 TELL_SECONDS = 60.0
-LATELY = timedelta(days=1)
+LATELY = timedelta(hours=1)
 TELL_LIMIT = 500
 
 EVER = datetime.fromtimestamp(0, UTC)
@@ -34,7 +34,7 @@ class ProductNews:
         self._nothing_waits = nothing_waits
 
     async def run(self) -> None:
-        """Tells all products at the start and once a day, and each minute those that changed within a day, for ever.
+        """Tells all products at the start and each hour, and each minute those that changed within an hour, for ever.
 
         This is what makes the loss of the broker's storage harmless, and how a new reader gets to know what was there
         before it.

@@ -140,8 +140,9 @@ def _change(request: UpdateProductRequest) -> Change:
     paths = set(request.update_mask.paths) or {name for name in UPDATED_FIELDS if request.HasField(name)}
     if not paths <= UPDATED_FIELDS:
         raise InvalidArgument(violations=(("update_mask", "may name name, description, price and is_active"),))
-    for name in ("name", "price"):
-        if name in paths and not getattr(request, name):
+    # A description that is named but not set becomes empty.
+    for name in paths - {"description"}:
+        if not request.HasField(name):
             raise InvalidArgument(violations=((name, "must be set when update_mask names it"),))
     return Change(
         name=request.name if "name" in paths else None,

@@ -103,7 +103,7 @@ async def test_they_are_told_only_while_nothing_waits_and_whatever_fails(
     [again] = await eventually(told)
     assert again.id == boost.id
     assert told_before[:3] == [0, 0, 0]
-    # Then only what has changed within a day.
+    # Then only what has changed lately.
     once = asked
 
     async def asked_more() -> bool:

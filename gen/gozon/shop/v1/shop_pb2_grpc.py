@@ -139,7 +139,8 @@ class ShopServiceServicer:
 
     def PurchaseProduct(self, request, context):
         """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
+        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
+        comes between.
 
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
         hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same

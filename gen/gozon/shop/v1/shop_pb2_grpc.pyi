@@ -66,7 +66,8 @@ class ShopServiceStub:
     """
     PurchaseProduct: _grpc.UnaryUnaryMultiCallable[_shop_pb2.PurchaseProductRequest, _shop_pb2.Purchase]
     """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
+    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
+    comes between.
 
     The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
     hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
@@ -137,7 +138,8 @@ class ShopServiceAsyncStub(ShopServiceStub):
     """
     PurchaseProduct: _aio.UnaryUnaryMultiCallable[_shop_pb2.PurchaseProductRequest, _shop_pb2.Purchase]  # type: ignore[assignment]
     """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
+    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
+    comes between.
 
     The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
     hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
@@ -235,7 +237,8 @@ class ShopServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shop_pb2.Purchase, _abc.Awaitable[_shop_pb2.Purchase]]:
         """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
+        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
+        comes between.
 
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
         hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
