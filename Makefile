@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench load-million chaos clean
+.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular load-million chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -36,7 +36,7 @@ status: .venv/.stack ## Show what runs
 logs: .venv/.stack ## Show the logs; ARGS="orders -f" follows those of Orders
 	@$(GOZON) logs $(ARGS)
 
-demo: .venv/.stack ## Orders and payouts, paid, declined and canceled, as curl commands
+demo: .venv/.stack ## Orders, goods and payouts, paid, declined and canceled, as curl commands
 	@$(GOZON) demo $(ARGS)
 
 seed: .venv/.stack ## Add products to the shop; again it changes nothing
@@ -142,8 +142,14 @@ clients: .venv/.clients ## Make client packages for Python, TypeScript and Go in
 	$(WITH_BIN) go build -C build/clients/go ./...
 	@echo 'In build/clients: python/dist/*.whl, typescript/*.tgz, and the Go module go/. How to use them: docs/clients.md'
 
-bench: .venv/.dev ## Measure orders per second and latency beside pgbench
+bench: .venv/.dev ## Measure orders, purchases and inventories per second and latency beside pgbench
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-cache: .venv/.dev ## Measure reads of inventories while Valkey answers, is dead and is frozen
+	@$(BIN)/python -m tests.bench.outage $(ARGS)
+
+bench-popular: .venv/.dev ## Measure popular products with a million purchases in the last week; takes minutes
+	@$(BIN)/python -m tests.bench.popular $(ARGS)
 
 load-million: .venv/.dev ## Load a million orders and measure reads, plans and the check with them; takes minutes
 	@$(BIN)/python -m tests.bench.million $(ARGS)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Mapping
+from itertools import islice
 
 import structlog
 from prometheus_client import Counter
@@ -10,14 +11,18 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from kit.errors import Unavailable
 
 TIMEOUT_SECONDS = 0.1
-BREAKER_SECONDS = 1.0
-"""After a failure nobody asks for this long, and then one does: a dead cache costs one request a second a timeout."""
+PROBE_SECONDS = 0.5
+"""After a failure nobody asks; a probe this often finds out when the cache answers again. No request waits for it."""
 FORGET_SECONDS = 30
 FORGET_AGAIN_SECONDS = 0.5
+FORGET_BATCH = 100
+"""Keys that are forgotten in one go: all those of a long outage at once would keep everybody waiting."""
 CLEAR_BATCH = 500
 """Keys that clear() looks at in one command, which takes Redis less than a millisecond."""
 
@@ -47,16 +52,20 @@ class Cache:
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            # With them a connection that Redis has closed, because it was restarted, is used once more and fails.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._clear_keys = self._redis.register_script(_CLEAR)
-        self._closed_until = 0.0
-        """0 while it answers."""
+        self._probing: asyncio.Task[None] | None = None
+        """Not None while the cache does not answer."""
+        self._silent = False
+        """Whether it took too long when it last failed, instead of refusing at once."""
         self._to_forget: dict[str, float] = {}
         self._forgetting: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """Returns the value, or None when there is none or the cache does not answer."""
-        if key in self._to_forget or not self._may_ask():
+        if key in self._to_forget or self._probing:
             READS.labels("skipped").inc()
             return None
         try:
@@ -65,7 +74,6 @@ class Cache:
             self._failed(error)
             READS.labels("failed").inc()
             return None
-        self._closed_until = 0.0
         READS.labels("hit" if value else "miss").inc()
         return value if isinstance(value, bytes) and value != _ABOUT_TO_CHANGE else None
 
@@ -74,31 +82,31 @@ class Cache:
 
         They live for `seconds`, if that is given.
         """
-        if values and self._may_ask():
-            await self._set(values, ex=seconds or self._ttl, nx=True)
+        if not values or self._probing:
+            return
+        if not await self._set(values, ex=seconds or self._ttl, nx=True) and self._silent:
+            # One that is frozen may store them once it is back, and they may be old by then.
+            await self.forget(values)
 
     async def claim(self, key: str, seconds: int) -> bool:
         """Says whether nobody has claimed this in the last `seconds`; True too when the cache does not answer."""
-        if not self._may_ask():
+        if self._probing:
             return True
         try:
             claimed = await self._redis.set(key, b"1", ex=seconds, nx=True)
         except (RedisError, OSError) as error:
             self._failed(error)
             return True
-        self._closed_until = 0.0
         return bool(claimed)
 
     async def release(self, key: str) -> None:
         """Ends a claim; when the cache does not answer, it ends by itself."""
-        if not self._may_ask():
+        if self._probing:
             return
         try:
             await self._redis.unlink(key)
         except (RedisError, OSError) as error:
             self._failed(error)
-        else:
-            self._closed_until = 0.0
 
     async def clear(self, prefix: str) -> int:
         """Removes all values whose keys begin with `prefix`, and returns how many there were.
@@ -131,16 +139,22 @@ class Cache:
         if not keys:
             return True
         deadline = time.monotonic() + self._ttl
-        self._to_forget.update(dict.fromkeys(keys, deadline))
-        await self._forget()
+        for key in keys:
+            # At the end, for the newest are told first.
+            self._to_forget.pop(key, None)
+            self._to_forget[key] = deadline
+        while not self._to_forget.keys().isdisjoint(keys):
+            if not await self._forget_newest():
+                break
         if self._to_forget and (self._forgetting is None or self._forgetting.done()):
             self._forgetting = asyncio.create_task(self._forget_later())
         return self._to_forget.keys().isdisjoint(keys)
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._forgetting is not None:
-            self._forgetting.cancel()
+        for task in (self._forgetting, self._probing):
+            if task is not None:
+                task.cancel()
         await self._redis.aclose()
 
     async def _set(self, values: Mapping[str, bytes], *, ex: int, nx: bool = False) -> bool:
@@ -154,31 +168,44 @@ class Cache:
         except (RedisError, OSError) as error:
             self._failed(error)
             return False
-        self._closed_until = 0.0
         return True
 
-    async def _forget(self) -> None:
-        now = time.monotonic()
-        if self._may_ask():
-            # What was in the cache when it was to be forgotten has expired by its deadline.
-            keys = [key for key, deadline in self._to_forget.items() if deadline > now]
-            if await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
-                self._to_forget = {key: at for key, at in self._to_forget.items() if at > now and key not in keys}
+    async def _forget_newest(self) -> bool:
+        """Tells of the newest keys that wait to be forgotten, and says whether they were taken."""
+        # Who refuses may have been restarted this moment, and others may fill it with what is old here.
+        if self._probing and self._silent:
+            return False
+        keys = list(islice(reversed(self._to_forget), FORGET_BATCH))
+        if not await self._set(dict.fromkeys(keys, _ABOUT_TO_CHANGE), ex=FORGET_SECONDS):
+            return False
+        for key in keys:
+            self._to_forget.pop(key, None)
+        return True
 
     async def _forget_later(self) -> None:
         while self._to_forget:
             await asyncio.sleep(FORGET_AGAIN_SECONDS)
-            await self._forget()
-
-    def _may_ask(self) -> bool:
-        now = time.monotonic()
-        if now < self._closed_until:
-            return False
-        if self._closed_until:
-            # It may still be dead: one finds out, the others do not wait for that.
-            self._closed_until = now + BREAKER_SECONDS
-        return True
+            now = time.monotonic()
+            # What was in the cache when it was to be forgotten has expired by its deadline.
+            self._to_forget = {key: deadline for key, deadline in self._to_forget.items() if deadline > now}
+            while self._to_forget and await self._forget_newest():
+                pass
 
     def _failed(self, error: Exception) -> None:
-        self._closed_until = time.monotonic() + BREAKER_SECONDS
         log.warning("cache_failed", error=repr(error))
+        self._silent = isinstance(error, RedisTimeoutError)
+        if self._probing is None:
+            self._probing = asyncio.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await self._redis.ping()
+            except Exception as error:
+                # Whatever it is: who stops asking never uses the cache again.
+                self._failed(error)
+            else:
+                log.info("cache_answers")
+                self._probing = None
+                return

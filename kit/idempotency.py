@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from kit.db import Conflict, Transaction, sql
+from kit.db import Conflict, Connection, Transaction, sql
 from kit.errors import IdempotencyKeyReused
 
 
@@ -29,17 +29,26 @@ def key_of(user_id: str, method: str, key: str, request: Message) -> Key:
     return Key(user_id, method, key, hashlib.sha256(request.SerializeToString(deterministic=True)).digest())
 
 
-async def claim(tx: Transaction, key: Key) -> bytes | None:
+async def claim(tx: Transaction, key: Key, response: Message | None = None) -> bytes | None:
     """Returns None when the key is new and now ours until `tx` ends, else the first answer.
 
-    While another transaction holds the key this waits for it. Errors: IdempotencyKeyReused.
+    `response` is kept as the answer, if it is known so soon; else answer() keeps one. While another transaction holds
+    the key this waits for it. Errors: IdempotencyKeyReused.
     """
-    parameters = {"user_id": key.user_id, "method": key.method, "key": key.key}
-    if await tx.one_or_none(_CLAIM, **parameters, request_hash=key.request_hash):
+    parameters = {"user_id": key.user_id, "method": key.method, "key": key.key, "request_hash": key.request_hash}
+    if await tx.one_or_none(_CLAIM, **parameters, response=response and response.SerializeToString()):
         return None
-    first = await tx.one_or_none(_FIRST, **parameters)
+    first = await first_answer(tx, key)
     if first is None:
         raise Conflict("the key was deleted in the meantime")
+    return first
+
+
+async def first_answer(connection: Connection, key: Key) -> bytes | None:
+    """Returns the answer that a key has got; None when it has none. Errors: IdempotencyKeyReused."""
+    first = await connection.one_or_none(_FIRST, user_id=key.user_id, method=key.method, key=key.key)
+    if first is None:
+        return None
     if first["request_hash"] != key.request_hash:
         raise IdempotencyKeyReused
     return bytes(first["response"])
@@ -97,8 +106,8 @@ def _identity(key: Key) -> tuple[str, str, str]:
 
 
 _CLAIM = sql("""
-    INSERT INTO idempotency_keys (user_id, method, key, request_hash)
-    VALUES (:user_id::uuid, :method::text, :key::text, :request_hash::bytea)
+    INSERT INTO idempotency_keys (user_id, method, key, request_hash, response)
+    VALUES (:user_id::uuid, :method::text, :key::text, :request_hash::bytea, :response::bytea)
     ON CONFLICT DO NOTHING RETURNING 1
 """)
 _FIRST = sql("""

@@ -21,8 +21,8 @@ log = structlog.get_logger()
 class ReadThrough(Generic[AnyMessage]):
     """Messages by key, from the cache or from where they come from.
 
-    Whoever asks gets what is not older than the question. So nobody joins a read that has begun: those who come
-    meanwhile share the next one, which finds the answer in the cache, unless that is dead or a change has come between.
+    Whoever asks gets what is not older than the question. So nobody joins what has begun: those who come meanwhile
+    share what comes next, which finds the answer in the cache, unless that is dead or a change has come between.
     """
 
     def __init__(self, cache: Cache, kind: type[AnyMessage]) -> None:
@@ -36,8 +36,6 @@ class ReadThrough(Generic[AnyMessage]):
 
         Errors: those of `read`, for all who share it.
         """
-        if (found := await self.peek(key)) is not None:
-            return found
         task = self._next.get(key)
         if task is None:
             task = self._next[key] = asyncio.create_task(self._read(key, read, self._begun.get(key)))
@@ -63,7 +61,7 @@ class ReadThrough(Generic[AnyMessage]):
             await asyncio.wait([before])
         self._begun[key] = self._next.pop(key)
         try:
-            if before is not None and (found := await self.peek(key)) is not None:
+            if (found := await self.peek(key)) is not None:
                 return found
             begun = time.monotonic()
             message = await read()

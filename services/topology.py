@@ -25,6 +25,7 @@ BALANCE_CHANGED = "payments.balance_changed"
 PAYOUT_REQUESTED = "payouts.requested"
 PAYOUT_CHANGED = "payouts.changed"
 INVENTORY_CHANGED = "shop.inventory_changed"
+PRODUCT_CHANGED = "shop.product_changed"
 
 WEEK = 7 * 24 * 3600.0
 
@@ -65,8 +66,11 @@ ORDERS_SETTLE = Consumer(
 PAYMENTS_FORGET = Consumer("payments-forget", "SHOP", (INVENTORY_CHANGED,))
 """Removes from the cache what has changed, should who changed it have died before."""
 
+ORDERS_CATALOG = Consumer("orders-catalog", "SHOP", (PRODUCT_CHANGED,))
+"""Keeps what orders need of products, so that nobody has to ask Payments for it."""
+
 STREAMS = (ORDERS, PAYMENTS, PAYOUTS, SHOP)
-CONSUMERS = (PAYMENTS_CHARGE, PAYMENTS_FORGET, ORDERS_SETTLE)
+CONSUMERS = (PAYMENTS_CHARGE, PAYMENTS_FORGET, ORDERS_SETTLE, ORDERS_CATALOG)
 """Those of the services."""
 
 WORKERS_ORDERS = Consumer("workers-orders", "ORDERS", (ORDER_CREATED, PROCESSING_REQUESTED))

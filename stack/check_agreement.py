@@ -1,4 +1,4 @@
-"""What Orders and Payments must agree about: what both know of an order, and of a refund.
+"""What Orders and Payments must agree about: what both know of an order, of a refund, and of a product.
 
 What Payments decided less than `stuck_after` ago (it is not `settled`) Orders need not have heard of.
 """
@@ -118,6 +118,18 @@ def refund_problem(asked: Row | None, decided: Row | None) -> str | None:
     return None if asked["status"] == decided["status"] else "decided in another way than Orders says"
 
 
+def product_problem(known: Row | None, product: Row | None) -> str | None:
+    """Says what is wrong about a product of the shop and what Orders knows of it; None when they agree."""
+    if product is None:
+        return "the shop has no such product"
+    if known is None:
+        return "Orders does not know it" if product["settled"] else None
+    if known["version"] < product["version"]:
+        return "Orders knows an older version of it" if product["settled"] else None
+    alike = all(known[column] == product[column] for column in ("name", "price", "currency", "is_active", "version"))
+    return None if alike else "Orders knows something else of it"
+
+
 AGREEMENTS = (
     Agreement(
         "an order and its payment agree",
@@ -141,5 +153,16 @@ AGREEMENTS = (
                created_at < now() - make_interval(secs => $1) AS settled FROM refunds
         """,
         refund_problem,
+    ),
+    Agreement(
+        "Orders prices by what the shop has",
+        ("product_id",),
+        "SELECT id AS product_id, name, price, currency, is_active, version FROM products",
+        # Twice as long: when the news of it is lost, it is told again within a minute.
+        """
+        SELECT id AS product_id, name, price, currency, is_active, version,
+               updated_at < now() - make_interval(secs => 2 * $1) AS settled FROM products
+        """,
+        product_problem,
     ),
 )

@@ -215,8 +215,8 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Registers a user, puts money on an account, and orders twice: one is paid, one is too dear. Then the paid one is
-    canceled, and its money comes back. A part of that is paid out to a card; another card declines. The statement shows
-    all of it.
+    canceled, and its money comes back. Goods are bought and used, if the shop has some (`seed`). A part of the money is
+    paid out to a card; another card declines. The statement shows all of it.
 
     Everything goes through the public edge; each request is printed as a curl line to paste, with its answer. Exits
     0 only when the first order is PAID, the second CANCELED for INSUFFICIENT_FUNDS, the first payout COMPLETED, the

@@ -1,4 +1,4 @@
-"""`gozon demo`: orders paid and declined, money that comes back and money that leaves, through the public edge."""
+"""`gozon demo`: orders paid and declined, goods, money that comes back and that leaves, through the public edge."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ DEPOSIT = 150_000
 TEA = {"items": [{"name": "Tea", "quantity": 2, "price": 45_000}], "description": "Tea for two", "currency": "RUB"}
 TELESCOPE = {"amount": 9_900_000, "description": "A telescope, too dear", "currency": "RUB"}
 PAID_OUT = 50_000
+ON_SALE = "/products?type=CONSUMABLE&is_active=true&page_size=100"
 CARD = "4111111111111111"
 
 
@@ -47,7 +48,9 @@ class Result:
     error: str | None = None
     # The two orders as they were settled, each with `settled_ms`: from the request's sending until its end was seen.
     orders: list[dict[str, Any]] = field(default_factory=list)
-    # The two payouts, likewise.
+    # What was bought, if the shop sells something that the demo can pay.
+    purchases: list[dict[str, Any]] = field(default_factory=list)
+    # The two payouts, as the orders.
     payouts: list[dict[str, Any]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -93,11 +96,12 @@ def _walk(visitor: _Visitor) -> None:
     visitor.order("Order a telescope for 99,000.00 RUB: more than there is", TELESCOPE)
     visitor.get("What is left", account)
     visitor.cancel("Cancel the tea", tea)
+    spent = visitor.shop(user["id"], DEPOSIT - 2 * PAID_OUT)
     visitor.payout(f"Pay out {PAID_OUT / 100:,.2f} RUB to a card", CARD)
     visitor.payout(f"The same to a card whose bank says no, ending in {DECLINED_CARD[-4:]}", DECLINED_CARD)
     statement = visitor.get("Everything that moved the money", f"{account}/entries")
-    if (left := statement["entries"][0]["balance"]) != str(DEPOSIT - PAID_OUT):
-        raise DemoError(f"the balance is {left}, although only {PAID_OUT} have left")
+    if (left := statement["entries"][0]["balance"]) != str(DEPOSIT - PAID_OUT - spent):
+        raise DemoError(f"the balance is {left}, although only {PAID_OUT} were paid out and {spent} spent")
 
 
 class _Visitor:
@@ -141,6 +145,19 @@ class _Visitor:
         self.post(title, f"{path}:cancel", {})
         _, back = self._wait(path, lambda now: now["refunded_price"] == now["paid_price"], sent)
         self.get(f"Its money is back, {back:.0f} ms after the request", path)
+
+    def shop(self, user_id: str, money: int) -> int:
+        """Buys two of the first product that this money suffices for, uses one, and returns what they cost."""
+        products = self.get("What the shop sells that is used up (make seed adds some)", ON_SALE)["products"]
+        product = next((p for p in products if p["currency"] == "RUB" and int(p["price"]) * 2 <= money), None)
+        if product is None:
+            return 0
+        path = f"/products/{product['id']}"
+        bought = self.post(f"Buy two of it: {product['name']}", f"{path}/purchase", {"quantity": 2}, idempotent=True)
+        self.post("Use one of them", f"{path}/use", {"quantity": 1}, idempotent=True)
+        self.get("What is left of them", f"/users/{user_id}/inventory")
+        self._result.purchases.append(bought)
+        return int(bought["total_price"])
 
     def payout(self, title: str, card: str) -> None:
         """Creates a payout to a card and waits until its provider has said yes or no."""

@@ -76,7 +76,8 @@ def card(home: Home, config: Config, seconds: float) -> None:
     lines.add_row("Data, logs, secrets", str(home.path))
     out.print(Panel(lines, title=f"[bold green]Gozon is up[/] after {seconds:.1f} s", expand=False))
     commands = {
-        home.command("demo"): "orders and payouts, paid, declined and canceled, as curl",
+        home.command("seed"): "products for the shop",
+        home.command("demo"): "orders, goods and payouts, paid and declined, as curl",
         home.command("check"): "proves that no money is lost or doubled",
         home.command("status"): "what runs",
         home.command("logs", "-f"): "what it says",
@@ -112,7 +113,9 @@ def demo_step(step: Step) -> None:
     colour = "green" if step.status < 300 else "red"
     location = f" · location: {step.location}" if step.location else ""
     out.print(f"[{colour}]{step.status}[/] [dim]in {step.milliseconds:.1f} ms{escape(location)}[/]")
-    answer = step.response if isinstance(step.response, str) else json.dumps(step.response, indent=2)
+    answer = step.response
+    if not isinstance(answer, str):
+        answer = json.dumps(answer, indent=2, ensure_ascii=False)
     out.print(answer, markup=False, soft_wrap=True)
     if isinstance(step.response, dict) and (token := step.response.get("access_token")):
         out.print(f"TOKEN={token}", markup=False, soft_wrap=True, style="cyan")
@@ -120,9 +123,13 @@ def demo_step(step: Step) -> None:
 
 
 def demo_result(home: Home, result: Result) -> None:
-    """Shows how the orders and payouts of the demo ended."""
+    """Shows how the orders, purchases and payouts of the demo ended."""
     for order in result.orders:
         _demo_end("order", order, order["total_price"], order["cancel_reason"] if order["status"] != "PAID" else "")
+    for bought in result.purchases:
+        price = f"{int(bought['total_price']) / 100:,.2f} {bought['currency']}"
+        name = escape(bought["product_name"])
+        out.print(f"purchase {bought['id']} · {price} · [green]{bought['status']}[/], {bought['quantity']} of {name}")
     for payout in result.payouts:
         _demo_end("payout", payout, payout["amount"], payout["failure_reason"])
     if not result.ok:

@@ -13,10 +13,12 @@ from typing import Any
 from kit import housekeeping, idempotency, inbox, outbox
 from kit.db import Connection, Statement, sql
 from kit.ids import first_id_at, new_id
+from services.orders import catalog_repository as catalog
 from services.orders import repository as orders
 from services.payments import payouts_repository as payouts
 from services.payments import repository as payments
 from services.payments import shop_repository as shop
+from services.payments.product_news import EVER, NO_ID
 from services.topology import PAYMENTS_CHARGE
 from tests.support import scanned_whole
 
@@ -44,6 +46,7 @@ async def walks_of_orders(connection: Connection, size: int) -> list[str]:
     values |= {"created_at": now, "pending_since": now - timedelta(days=1), "description": ""}
     values |= {"asked_before": now - timedelta(minutes=1)}
     values |= {"id": refunds[0], "amount": 10}
+    values |= _times(size, names="tea", prices=10, on_sale=True, versions=2)
     special: dict[Statement, list[Values]] = {
         orders._CHANGE: [{"before": ["PENDING", "AUTHORIZED"]}],
         orders._INSERT_REFUND: [{"actor_id": users[0]}],
@@ -54,7 +57,7 @@ async def walks_of_orders(connection: Connection, size: int) -> list[str]:
         housekeeping._CLEAN_INBOX: [],
         housekeeping._INBOX_ROWS: [],
     }
-    return await _walks(connection, (orders, idempotency, outbox, housekeeping), values, special)
+    return await _walks(connection, (orders, catalog, idempotency, outbox, housekeeping), values, special)
 
 
 async def walks_of_payments(connection: Connection, size: int) -> list[str]:
@@ -87,6 +90,7 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
             for kind in ("", "PERMANENT")
             for is_active in (None, True, False)
         ],
+        shop._PRODUCTS_CHANGED: [{"since": since, "after": NO_ID} for since in (EVER, now - timedelta(days=1))],
         shop._PURCHASES: [{"status": status, "limit": 101} for status in ("", "FAILED")],
         shop._POPULAR: [{"limit": 5}],
         payments._EXPIRED_HOLDS: [{"now": now + timedelta(minutes=1)}],

@@ -17,12 +17,13 @@ from kit.settings import Settings
 from services.jwks import keys_of
 from services.orders.api import RULES, OrdersApi
 from services.orders.cached import CachedOrders
-from services.orders.consumer import consume
+from services.orders.catalog import Catalog
+from services.orders.consumer import consume, learn
 from services.orders.service import OrderService
 from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
 from services.orders.watch import Watchers
-from services.topology import CONSUMERS, ORDERS_SETTLE, STREAMS, WORKERS_ORDERS
+from services.topology import CONSUMERS, ORDERS_CATALOG, ORDERS_SETTLE, STREAMS, WORKERS_ORDERS
 
 
 class OrdersSettings(Settings):
@@ -50,12 +51,13 @@ async def serve(settings: OrdersSettings) -> None:
     cache = Cache(settings.redis_url, settings.cache_seconds)
     outbox = Outbox(database, bus)
     cached = CachedOrders(cache)
-    service = OrderService(database, outbox, cached, Watchers(bus))
+    catalog = Catalog(database)
+    service = OrderService(database, outbox, cached, Watchers(bus), catalog)
     settlement = Settlement(database, outbox, cached)
 
     workers_are_idle = partial(bus.is_idle, WORKERS_ORDERS)
     sweeper = Sweeper(database, outbox, settings.pending_seconds, settings.processing_seconds, workers_are_idle)
-    housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE], has_inbox=False)
+    housekeeping = Housekeeping(database, bus, [ORDERS_SETTLE, ORDERS_CATALOG], has_inbox=False)
     verifier = TokenVerifier(keys_of(settings.users_target))
 
     await rpc.serve(
@@ -70,6 +72,7 @@ async def serve(settings: OrdersSettings) -> None:
             service.batcher.run,
             outbox.run,
             partial(consume, bus, settlement, database),
+            partial(learn, bus, catalog, database),
             sweeper.run,
             housekeeping.run,
         ],

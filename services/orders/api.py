@@ -48,6 +48,10 @@ class OrdersApi:
 
     async def create_order(self, request: CreateOrderRequest, call: Call) -> Order:
         user_id = call.caller.user_id
+        for item in request.items:
+            if item.product_id:
+                # In one form, for the same request may be written in several.
+                item.product_id = canonical(item.product_id)
         key = None
         if call.idempotency_key:
             key = idempotency.key_of(user_id, "CreateOrder", call.idempotency_key, request)
@@ -107,10 +111,9 @@ class OrdersApi:
     async def _page(self, user_id: str, status: Order.Status, page_token: str, page_size: int) -> ListOrdersResponse:
         limit = page_size or DEFAULT_PAGE_SIZE
         name = Order.Status.Name(status) if status else ""
-        # One more than asked for tells whether there is a next page.
-        orders = await self._service.list_orders(user_id, name, pages.read_token(page_token), limit + 1)
-        next_page_token = pages.token(orders[limit - 1].id) if len(orders) > limit else ""
-        return ListOrdersResponse(orders=orders[:limit], next_page_token=next_page_token)
+        found = await self._service.list_orders(user_id, name, pages.read_token(page_token), limit + 1)
+        orders, next_page_token = pages.cut(found, limit)
+        return ListOrdersResponse(orders=orders, next_page_token=next_page_token)
 
 
 def _paths(request: UpdateOrderRequest) -> set[str]:

@@ -1,6 +1,6 @@
 """Rules of Orders, with no framework around them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from kit.errors import FailedPrecondition, InvalidArgument, NotFound, TransitionNotAllowed
 
@@ -80,6 +80,28 @@ class TotalTooLarge(InvalidArgument):
     reason = "TOTAL_TOO_LARGE"
 
 
+class ProductNotFound(NotFound):
+    """There is no such product."""
+
+    reason = "PRODUCT_NOT_FOUND"
+
+
+class ProductInactive(FailedPrecondition):
+    """The product is not on sale."""
+
+    reason = "PRODUCT_INACTIVE"
+
+
+class CurrencyMismatch(InvalidArgument):
+    """The products of an order have prices in one currency, and it is that of the order."""
+
+    reason = "CURRENCY_MISMATCH"
+
+
+REFUSALS = (TotalMismatch, TotalTooLarge, ProductNotFound, ProductInactive, CurrencyMismatch)
+"""Why what was an order once may be none today: products change."""
+
+
 class RefundTooLarge(FailedPrecondition):
     """This is more than what is left of what was paid for the order."""
 
@@ -114,6 +136,17 @@ def require_refundable(amount: int, paid_price: int, refunded_price: int, under_
     left = paid_price - refunded_price - under_way
     if amount > left:
         raise RefundTooLarge(f"Of what was paid {left} minor units are left.")
+
+
+def currency_of(products: Collection[str], requested: str) -> str:
+    """Returns the currency of an order, given those of its products, at least one; `requested` is empty for any.
+
+    Errors: CurrencyMismatch.
+    """
+    found = {*products, requested} - {""}
+    if len(found) > 1:
+        raise CurrencyMismatch(f"The order is in several currencies at once: {', '.join(sorted(found))}.")
+    return found.pop()
 
 
 def total_price(lines: Iterable[tuple[int, int]], amount: int, expected: int | None) -> int:

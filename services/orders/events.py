@@ -26,8 +26,9 @@ from gozon.payments.v1.events_pb2 import (
     PaymentSucceeded,
     RefundFailed,
 )
+from gozon.shop.v1.events_pb2 import ProductChanged
 from kit.events import Event
-from kit.ids import new_id
+from kit.ids import canonical, new_id
 from services.orders.domain import AUTHORIZE, DECLINE, PAY, RELEASE
 from services.topology import (
     CAPTURE_REQUESTED,
@@ -91,6 +92,18 @@ class Verdict:
     paid: int | None = None
     refunded: int = 0
     refund_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What orders need of a product of the shop. Money in minor units; of two versions the larger one is newer."""
+
+    id: str
+    name: str
+    price: int
+    currency: str
+    is_active: bool
+    version: int
 
 
 def order_created(order: Order, traceparent: str) -> Event:
@@ -162,6 +175,24 @@ def _fact(subject: str, order: Order, traceparent: str) -> Event:
 def changed_order(message: Event) -> Order:
     """Returns the order that one of the FACTS is about, as it was after the change."""
     return FACTS[message.subject].FromString(message.payload).order
+
+
+def products(news: Iterable[Event]) -> dict[str, Product]:
+    """Reads news of the shop, and returns what is newest of each product, by its id.
+
+    Errors: DecodeError or ValueError for an event that tells of no product.
+    """
+    newest: dict[str, Product] = {}
+    for event in news:
+        told = ProductChanged.FromString(event.payload).product
+        product = Product(
+            canonical(told.id), told.name, told.price, told.currency, told.is_active, version=int(told.etag)
+        )
+        if product.price <= 0:
+            raise ValueError("a product without a price")
+        if product.id not in newest or newest[product.id].version < product.version:
+            newest[product.id] = product
+    return newest
 
 
 REVERSED = "REVERSED"

@@ -192,7 +192,14 @@ def _refund_keys(verdicts: Sequence[Verdict]) -> dict[str, list[str]]:
 
 
 def _items_json(order: Order) -> str:
-    return json.dumps([{"name": i.name, "quantity": i.quantity, "price": i.price} for i in order.items])
+    return json.dumps([_item(item) for item in order.items])
+
+
+def _item(item: OrderItem) -> dict[str, str | int]:
+    kept: dict[str, str | int] = {"name": item.name, "quantity": item.quantity, "price": item.price}
+    if item.product_id:
+        kept["product_id"] = item.product_id
+    return kept
 
 
 def _stored(row: Row) -> Stored:

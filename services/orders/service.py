@@ -21,11 +21,11 @@ from kit.outbox import Outbox
 from kit.telemetry import trace_id, traceparent
 from services.orders import domain, events, repository
 from services.orders.cached import CachedOrders
+from services.orders.catalog import Catalog
 from services.orders.domain import (
     ADMIN,
     CANCEL,
     CANCELED,
-    DEFAULT_CURRENCY,
     DESCRIBE,
     OWNER,
     REFUND,
@@ -80,34 +80,50 @@ class Update:
 class OrderService:
     """Accepts orders, changes them and tells of them."""
 
-    def __init__(self, database: Database, outbox: Outbox, cached: CachedOrders, watchers: Watchers) -> None:
+    def __init__(
+        self, database: Database, outbox: Outbox, cached: CachedOrders, watchers: Watchers, catalog: Catalog
+    ) -> None:
         self._database = database
         self._outbox = outbox
         self._cached = cached
         self._watchers = watchers
+        self._catalog = catalog
         self.batcher: Batcher[NewOrder, Answered] = Batcher(self._create_orders, name="create-order")
 
     async def create_order(self, request: CreateOrderRequest, user_id: str, key: idempotency.Key | None) -> Answered:
         """Accepts an order; it is committed when this returns.
 
-        Errors: TotalMismatch, TotalTooLarge, IdempotencyKeyReused.
+        Errors: those in domain.REFUSALS, IdempotencyKeyReused.
         """
+        try:
+            items, currency = await self._catalog.priced(request.items, request.currency)
+            total_price = domain.total_price(
+                ((item.quantity, item.price) for item in items),
+                request.amount,
+                request.total_price if request.HasField("total_price") else None,
+            )
+        except domain.REFUSALS:
+            if key and any(item.product_id for item in request.items) and (first := await self._first_answer(key)):
+                # It was no refusal when the request came first.
+                return Answered(first, replayed=True)
+            raise
         order = Order(
             id=new_id(),
             user_id=user_id,
             status=Order.PENDING,
-            items=request.items,
+            items=items,
             description=request.description,
-            total_price=domain.total_price(
-                ((item.quantity, item.price) for item in request.items),
-                request.amount,
-                request.total_price if request.HasField("total_price") else None,
-            ),
-            currency=request.currency or DEFAULT_CURRENCY,
+            total_price=total_price,
+            currency=currency,
             capture=request.capture or Order.AUTOMATIC,
             etag="1",
         )
         return await self.batcher.submit(NewOrder(order, key, traceparent.get()))
+
+    async def _first_answer(self, key: idempotency.Key) -> Order | None:
+        async with self._database.autocommit() as connection:
+            first = await idempotency.first_answer(connection, key)
+        return Order.FromString(first) if first is not None else None
 
     @atomic
     async def _create_orders(self, batch: Sequence[NewOrder]) -> list[Answered | Error]:

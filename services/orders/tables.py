@@ -1,6 +1,19 @@
 """Tables of Orders."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, Integer, MetaData, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from kit import schema
@@ -85,6 +98,20 @@ refunds = Table(
     CheckConstraint("status IN ('PENDING', 'SUCCEEDED', 'FAILED')", name="refunds_status_known"),
     CheckConstraint("(status = 'PENDING') = (asked_at IS NOT NULL)", name="refunds_pending_until_answered"),
     Index("refunds_unanswered", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
+)
+
+# What orders need of the products of the shop, as Payments tells it.
+products = Table(
+    "products",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    # The product's etag: of what is told late or twice the largest one counts.
+    Column("version", Integer, nullable=False),
+    CheckConstraint("price > 0", name="products_price_positive"),
 )
 
 outbox = schema.outbox(metadata)

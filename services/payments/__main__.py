@@ -26,10 +26,11 @@ from services.payments.domain import Limits
 from services.payments.goods_cache import POPULAR_SECONDS, CachedInventories, CachedPopularity
 from services.payments.payouts_api import PayoutsApi
 from services.payments.payouts_service import PayoutService
+from services.payments.product_news import ProductNews
 from services.payments.service import PaymentService
 from services.payments.shop_api import ShopApi
 from services.payments.shop_service import ShopService
-from services.topology import CONSUMERS, PAYMENTS_CHARGE, PAYMENTS_FORGET, STREAMS, WORKERS_PAYOUTS
+from services.topology import CONSUMERS, ORDERS_CATALOG, PAYMENTS_CHARGE, PAYMENTS_FORGET, STREAMS, WORKERS_PAYOUTS
 
 
 class PaymentsSettings(Settings):
@@ -75,6 +76,7 @@ async def serve(settings: PaymentsSettings) -> None:
     service = PaymentService(database, outbox, limits)
     payouts = PayoutService(database, outbox, Sealer(settings.payout_keys), limits)
     shop = ShopService(database, outbox, inventories, CachedPopularity(hourly_cache))
+    news = ProductNews(database, outbox, partial(bus.is_idle, ORDERS_CATALOG))
     caches = {"cached_inventories": inventories.clear}
     housekeeping = Housekeeping(database, bus, [PAYMENTS_CHARGE, PAYMENTS_FORGET], has_inbox=True, caches=caches)
     verifier = TokenVerifier(keys_of(settings.users_target))
@@ -97,6 +99,7 @@ async def serve(settings: PaymentsSettings) -> None:
             partial(forget, bus, inventories, database),
             service.release_expired_now_and_then,
             partial(payouts.ask_again_now_and_then, partial(bus.is_idle, WORKERS_PAYOUTS)),
+            news.run,
             housekeeping.run,
         ],
         drain=[bus.stop_consuming, outbox.drain, bus.close, cache.close, hourly_cache.close, database.close],

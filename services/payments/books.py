@@ -50,7 +50,6 @@ from services.payments.domain import (
 )
 from services.payments.ledger import AVAILABLE, FUNDING, HELD, REVENUE, Account, Transaction
 from services.payments.payouts import MOVES, PayoutLimit
-from services.payments.shop import ForeignCurrency
 
 Key = tuple[str, str]
 """The user's and the order's id."""
@@ -123,10 +122,8 @@ class Books:
         self._book(self.accounts[user_id], kind, None, {HELD: -amount, to: amount}, payout_id)
 
     def buy(self, user_id: str, purchase_id: str, amount: int, currency: str) -> None:
-        """Takes the money for a purchase. Errors: AccountNotFound, ForeignCurrency, InsufficientFunds."""
-        account = self._account(user_id, "")
-        if account.currency != currency:
-            raise ForeignCurrency(f"The account is in {account.currency}, the price in {currency}.")
+        """Takes the money for a purchase. Errors: AccountNotFound, CurrencyMismatch, InsufficientFunds."""
+        account = self._account(user_id, currency)
         if account.available < amount:
             raise InsufficientFunds
         moved = {AVAILABLE: -amount, REVENUE: amount}

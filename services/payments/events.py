@@ -20,8 +20,8 @@ from gozon.payments.v1.events_pb2 import (
 from gozon.payments.v1.payments_pb2 import Account
 from gozon.payouts.v1.events_pb2 import PayoutChanged, PayoutRequested
 from gozon.payouts.v1.payouts_pb2 import Payout
-from gozon.shop.v1.events_pb2 import InventoryChanged
-from gozon.shop.v1.shop_pb2 import InventoryItem
+from gozon.shop.v1.events_pb2 import InventoryChanged, ProductChanged
+from gozon.shop.v1.shop_pb2 import InventoryItem, Product
 from kit.events import Event
 from kit.ids import new_id
 from services import topology
@@ -151,6 +151,11 @@ def _balance(account: ledger.Account) -> BalanceChanged:
 def inventory_changed(user_id: str, item: InventoryItem, traceparent: str) -> Event:
     """Tells what a user owns of a product."""
     return _event(topology.INVENTORY_CHANGED, InventoryChanged(user_id=user_id, item=item), traceparent)
+
+
+def product_changed(product: Product, traceparent: str) -> Event:
+    """Tells what a product is now."""
+    return _event(topology.PRODUCT_CHANGED, ProductChanged(product=product), traceparent)
 
 
 def _positive(amount: int) -> int:

@@ -98,6 +98,7 @@ class CachedPopularity:
                 await self._cache.fill({_POPULAR: counted.SerializeToString()})
             return counted
         finally:
+            # Also another's, whose time is over: what it counts is stored, or counted once more.
             await self._cache.release(_COUNTING)
 
 

@@ -70,10 +70,9 @@ class PayoutsApi:
             Recipient.Type.Name(request.recipient_type) if request.recipient_type else "",
             request.show_deleted,
         )
-        # One more than asked for tells whether there is a next page.
-        payouts = await self._service.list_payouts(which, pages.read_token(request.page_token), limit + 1)
-        next_page_token = pages.token(payouts[limit - 1].id) if len(payouts) > limit else ""
-        return ListPayoutsResponse(payouts=payouts[:limit], next_page_token=next_page_token)
+        found = await self._service.list_payouts(which, pages.read_token(request.page_token), limit + 1)
+        payouts, next_page_token = pages.cut(found, limit)
+        return ListPayoutsResponse(payouts=payouts, next_page_token=next_page_token)
 
     async def get_payout(self, request: GetPayoutRequest, call: Call) -> Payout:
         return self._payout(await self._service.get_payout(canonical(request.payout_id), call.caller), call)

@@ -1,7 +1,7 @@
 """The rules of the shop, with no framework around them: what can be bought, owned and used up."""
 
 from kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from services.payments.domain import CURRENCY_MISMATCH, AccountNotFound, InsufficientFunds
+from services.payments.domain import AccountNotFound, CurrencyMismatch, InsufficientFunds
 
 CONSUMABLE = "CONSUMABLE"
 PERMANENT = "PERMANENT"
@@ -9,8 +9,8 @@ PERMANENT = "PERMANENT"
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
 
-MAX_KINDS = 1_000
-"""Products of which one user may own something at a time: an inventory is one answer."""
+MAX_KINDS = 500
+"""Products of which one user may own something at a time: an inventory is one answer, with names of 200 characters."""
 MAX_OF_A_KIND = 1_000_000_000
 POPULAR_DAYS = 7
 
@@ -31,12 +31,6 @@ class ProductInactive(FailedPrecondition):
     """The product is not on sale."""
 
     reason = "PRODUCT_INACTIVE"
-
-
-class ForeignCurrency(FailedPrecondition):
-    """The product's price is in another currency than the account."""
-
-    reason = CURRENCY_MISMATCH
 
 
 class AlreadyOwned(AlreadyExists):
@@ -63,7 +57,7 @@ class PermanentProduct(FailedPrecondition):
     reason = "PERMANENT_PRODUCT"
 
 
-REFUSALS = (ProductInactive, AccountNotFound, ForeignCurrency, InsufficientFunds, AlreadyOwned, InventoryLimit)
+REFUSALS = (ProductInactive, AccountNotFound, CurrencyMismatch, InsufficientFunds, AlreadyOwned, InventoryLimit)
 """Why a purchase of a product that is there is recorded as FAILED."""
 
 

@@ -73,10 +73,9 @@ class ShopApi:
         kind = Product.Type.Name(request.type) if request.type else ""
         is_active = request.is_active if request.HasField("is_active") else None
         before = pages.read_token(request.page_token)
-        # One more than asked for tells whether there is a next page.
-        products = await self._service.list_products(kind, is_active, before, limit + 1)
-        next_page_token = pages.token(products[limit - 1].id) if len(products) > limit else ""
-        return ListProductsResponse(products=products[:limit], next_page_token=next_page_token)
+        found = await self._service.list_products(kind, is_active, before, limit + 1)
+        products, next_page_token = pages.cut(found, limit)
+        return ListProductsResponse(products=products, next_page_token=next_page_token)
 
     async def get_product(self, request: GetProductRequest, call: Call) -> Product:
         return self._product(await self._service.get_product(canonical(request.product_id)), call)
@@ -109,9 +108,9 @@ class ShopApi:
         limit = request.page_size or DEFAULT_PAGE_SIZE
         user_id, before = canonical(request.user_id), pages.read_token(request.page_token)
         status = Purchase.Status.Name(request.status) if request.status else ""
-        purchases = await self._service.list_purchases(user_id, status, before, limit + 1)
-        next_page_token = pages.token(purchases[limit - 1].id) if len(purchases) > limit else ""
-        return ListPurchasesResponse(purchases=purchases[:limit], next_page_token=next_page_token)
+        found = await self._service.list_purchases(user_id, status, before, limit + 1)
+        purchases, next_page_token = pages.cut(found, limit)
+        return ListPurchasesResponse(purchases=purchases, next_page_token=next_page_token)
 
     async def list_popular_products(
         self, request: ListPopularProductsRequest, call: Call
@@ -141,8 +140,9 @@ def _change(request: UpdateProductRequest) -> Change:
     paths = set(request.update_mask.paths) or {name for name in UPDATED_FIELDS if request.HasField(name)}
     if not paths <= UPDATED_FIELDS:
         raise InvalidArgument(violations=(("update_mask", "may name name, description, price and is_active"),))
-    for name in ("name", "price"):
-        if name in paths and not getattr(request, name):
+    # A description that is named but not set becomes empty.
+    for name in paths - {"description"}:
+        if not request.HasField(name):
             raise InvalidArgument(violations=((name, "must be set when update_mask names it"),))
     return Change(
         name=request.name if "name" in paths else None,

@@ -83,6 +83,12 @@ async def products(connection: Connection, kind: str, is_active: bool | None, be
     return [_product(row) for row in rows]
 
 
+async def products_changed(connection: Connection, since: datetime, after: str, limit: int) -> list[Product]:
+    """Returns products that changed after (`since`, `after`), a moment and a product's id, longest ago first."""
+    rows = await connection.execute(_PRODUCTS_CHANGED, since=since, after=after, limit=limit)
+    return [_product(row) for row in rows]
+
+
 async def insert_purchase(tx: Transaction, purchase: Purchase, now: datetime) -> None:
     """Writes down how a purchase ended."""
     await tx.execute(
@@ -223,6 +229,10 @@ _PRODUCTS = sql(f"""
     WHERE id < :before::uuid AND (:type::text = '' OR type = :type::text)
           AND (:is_active::boolean IS NULL OR is_active = :is_active::boolean)
     ORDER BY id DESC LIMIT :limit
+""")
+_PRODUCTS_CHANGED = sql(f"""
+    SELECT {_PRODUCT} FROM products WHERE (updated_at, id) > (:since::timestamptz, :after::uuid)
+    ORDER BY updated_at, id LIMIT :limit
 """)
 _INSERT_PURCHASE = sql(f"""
     INSERT INTO purchases ({_PURCHASE})

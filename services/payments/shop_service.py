@@ -61,6 +61,7 @@ class ShopService:
                 return Answered(Product.FromString(first), replayed=True)
             new.id = new_id()
             product = await shop_repository.insert_product(tx, new, datetime.now(UTC))
+            await self._outbox.add(tx, [events.product_changed(product, traceparent.get())])
             if key:
                 await idempotency.answer(tx, key, product)
         log.info("product_created", product_id=product.id)
@@ -93,6 +94,7 @@ class ShopService:
             if all(new in (None, old) for new, old in zip(wanted, as_it_is, strict=True)):
                 return product
             product = await shop_repository.change_product(tx, product_id, change, datetime.now(UTC))
+            await self._outbox.add(tx, [events.product_changed(product, traceparent.get())])
         log.info("product_updated", product_id=product_id, actor_id=caller.user_id)
         return product
 
@@ -109,14 +111,13 @@ class ShopService:
         purchase = None
         try:
             async with self._database.transaction() as tx:
-                if (first := await idempotency.claim(tx, key)) is not None:
-                    return Answered(Purchase.FromString(first), replayed=True)
                 # Read without a lock: those of many buyers at once would keep an admin from changing it. Who buys while
                 # it changes has bought just before.
                 product = await _product(tx, product_id)
                 purchase = _priced(product, quantity, user_id, now)
+                if (first := await idempotency.claim(tx, key, purchase)) is not None:
+                    return Answered(Purchase.FromString(first), replayed=True)
                 await self._buy(tx, product, purchase, now)
-                await idempotency.answer(tx, key, purchase)
         except shop.REFUSALS as refusal:
             assert purchase is not None
             await self._record_refused(purchase, refusal.reason, now)
@@ -168,7 +169,12 @@ class ShopService:
         counted = (await self._popularity.get(self._count_purchases)).products
         async with self._database.autocommit() as connection:
             products = await shop_repository.products_by_id(connection, [one.product.id for one in counted])
-        return [PopularProduct(product=products[one.product.id], purchases=one.purchases) for one in counted]
+        # What was counted may be of products that a restored backup does not have.
+        return [
+            PopularProduct(product=products[one.product.id], purchases=one.purchases)
+            for one in counted
+            if one.product.id in products
+        ]
 
     async def _count_purchases(self) -> ListPopularProductsResponse:
         """Returns how often which products were bought; of the products, which may change meanwhile, only the ids."""

@@ -140,6 +140,8 @@ products = Table(
     CheckConstraint("type IN ('CONSUMABLE', 'PERMANENT')", name="products_type_known"),
     # For who looks for some of them; the primary key is for who looks at all.
     Index("products_listed", "type", "is_active", "id"),
+    # For who tells of those that changed lately.
+    Index("products_changed", "updated_at", "id"),
 )
 
 # What was bought, for the price of that moment, and what was refused.

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from stack.home import Stack
-from tests.bench.load import ITEMS_JSON, TOTAL_PRICE
+from tests.bench.asked import ITEMS_JSON, TOTAL_PRICE
 
 PERIOD = timedelta(days=6)
 """What the orders are spread over; of older ones housekeeping would clean the inbox."""
 DEPOSIT = 10**12
+PRODUCTS = 10_000
+"""In the shop, at most; nobody has bought any."""
 
 
 async def load(stack: Stack, orders_of: Mapping[str, int]) -> None:
@@ -86,6 +88,7 @@ _ORDERS = (
     FROM planned WHERE refunded > 0 ORDER BY at
     """,
     "INSERT INTO idempotency_keys SELECT user_id, 'CreateOrder', order_id::text, '', '' FROM planned ORDER BY at",
+    f"INSERT INTO products SELECT order_id, 'tea', 10, 'RUB', true, 1 FROM planned ORDER BY at LIMIT {PRODUCTS}",
 )
 _PAYMENTS = (
     """
@@ -159,5 +162,9 @@ _PAYMENTS = (
     """,
     "INSERT INTO inbox SELECT 'payments-charge', uuidv7(at - now()), at FROM planned ORDER BY at",
     "INSERT INTO idempotency_keys SELECT user_id, 'Deposit', 'k', '', '' FROM planned GROUP BY user_id",
+    f"""
+    INSERT INTO products
+    SELECT order_id, 'tea', '', 10, 'RUB', 'CONSUMABLE', true, 1, at, at FROM planned ORDER BY at LIMIT {PRODUCTS}
+    """,
 )
 """In a transaction, so that all of it is there or nothing."""

@@ -6,10 +6,11 @@ each transaction in one go: the stricter limit, which a service that must look a
 """
 
 import asyncio
+import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 from sqlalchemy import MetaData
@@ -20,8 +21,8 @@ from services.orders import tables as orders_tables
 from services.payments import tables as payments_tables
 from stack import binaries
 from stack.home import Stack
+from tests.bench.asked import ITEMS, ITEMS_JSON, TOTAL_PRICE
 from tests.bench.cpu import Meter
-from tests.bench.load import ITEMS, ITEMS_JSON, TOTAL_PRICE
 from tests.bench.stack import pids
 from tests.bench.tally import GENERATOR
 
@@ -39,9 +40,9 @@ class Floor:
     """One run of pgbench."""
 
     rate: float
-    """Orders a second."""
+    """Of orders, or what else the script does, a second."""
     cpu_us: dict[str, float]
-    """CPU of PostgreSQL and of pgbench itself, µs an order."""
+    """CPU of PostgreSQL and of pgbench itself, µs each."""
     others_cores: float
     """How many cores everybody else kept busy meanwhile: noise."""
 
@@ -61,15 +62,18 @@ async def prepare(stack: Stack, clients: int) -> None:
     scratch = await asyncpg.connect(stack.superuser_url(DATABASE))
     await scratch.execute(f"""
         INSERT INTO payments.accounts (user_id, currency, balance, held, number, hash, created_at, updated_at)
-        SELECT {_uuid("i")}, 'RUB', {FUNDS}, 0, 0, '', now(), now() FROM generate_series(0, {clients - 1}) AS i
+        SELECT {uuid("i")}, 'RUB', {FUNDS}, 0, 0, '', now(), now() FROM generate_series(0, {clients - 1}) AS i
     """)
     await scratch.close()
-    for pipelined in (False, True):
-        _script_file(stack, pipelined).write_text(script(pipelined))
 
 
-async def run(stack: Stack, *, pipelined: bool, number: int, clients: int, seconds: float) -> Floor:
-    """Runs pgbench once; runs need different numbers. Errors: RuntimeError when it fails or a transaction did."""
+async def run(stack: Stack, script: str, *, number: int, clients: int, seconds: float) -> Floor:
+    """Runs pgbench once; runs need rising numbers. Errors: RuntimeError when it fails or a transaction did."""
+    scratch = await asyncpg.connect(stack.superuser_url(DATABASE))
+    await scratch.execute("UPDATE payments.accounts SET number = $1", number * RUN_STEP)
+    await scratch.close()
+    file = stack.home.path / "floor.sql"
+    file.write_text(script)
     meter, began = Meter({"postgres": pids(stack)["postgres"]}), time.monotonic()
     pgbench = await asyncio.create_subprocess_exec(
         binaries.postgres("pgbench"),
@@ -79,8 +83,9 @@ async def run(stack: Stack, *, pipelined: bool, number: int, clients: int, secon
         "--jobs=2",
         f"--time={max(1, round(seconds))}",
         f"--define=n={number * RUN_STEP}",
-        f"--file={_script_file(stack, pipelined)}",
+        f"--file={file}",
         stack.superuser_url(DATABASE),
+        env={**os.environ, "PGOPTIONS": "-c search_path=payments"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -89,28 +94,30 @@ async def run(stack: Stack, *, pipelined: bool, number: int, clients: int, secon
     if pgbench.returncode or rate is None or "number of failed transactions: 0 " not in stdout:
         raise RuntimeError(f"pgbench failed, exit code {pgbench.returncode}:\n{stdout}{stderr}")
     used, own, others = meter.stop()
-    orders = int(re.findall(r"actually processed: (\d+)", stdout)[0])
-    cpu_us = {name: total / orders * 1e6 for name, total in {**used, GENERATOR: own}.items()}
+    done = int(re.findall(r"actually processed: (\d+)", stdout)[0])
+    cpu_us = {name: total / done * 1e6 for name, total in {**used, GENERATOR: own}.items()}
     return Floor(float(rate[1]), cpu_us, others / (time.monotonic() - began))
 
 
-def script(pipelined: bool) -> str:
+def order(pipelined: bool) -> str:
     """Returns the script of one order, for pgbench."""
-    stages = [_CREATE, _PAY, _FINISH]
+    return script([_CREATE, _PAY, _FINISH], pipelined)
+
+
+def script(transactions: Sequence[str], pipelined: bool) -> str:
+    """Returns a script of transactions, each sent in one go if that is wanted; what they can name is in _IDS."""
     if pipelined:
-        stages = [f"\\startpipeline\n{stage}\\endpipeline\n" for stage in stages]
-    return _IDS + "".join(stages)
+        transactions = [f"\\startpipeline\n{one}\\endpipeline\n" for one in transactions]
+    return _IDS + "".join(transactions)
 
 
-def _script_file(stack: Stack, pipelined: bool) -> Path:
-    return stack.home.path / ("floor-pipelined.sql" if pipelined else "floor.sql")
-
-
-def _uuid(number: str) -> str:
+def uuid(number: str) -> str:
+    """Returns the SQL of an id that is made of a bigint."""
     return f"lpad(to_hex({number}), 32, '0')::uuid"
 
 
-def _payload(size: int) -> str:
+def payload(size: int) -> str:
+    """Returns the SQL of so many bytes."""
     return f"'{'x' * size}'::bytea"
 
 
@@ -124,16 +131,16 @@ _IDS = r"""
 \set decided :order + 2
 \set paid :order + 3
 """
-_USER, _ORDER = _uuid(":user::bigint"), _uuid(":order::bigint")
-_BEFORE, _CREATED, _DECIDED, _PAID = (_uuid(f":{name}::bigint") for name in ("before", "created", "decided", "paid"))
-_HASH = _payload(32)
+_USER, _ORDER = uuid(":user::bigint"), uuid(":order::bigint")
+_BEFORE, _CREATED, _DECIDED, _PAID = (uuid(f":{name}::bigint") for name in ("before", "created", "decided", "paid"))
+_HASH = payload(32)
 _CREATE = f"""
 BEGIN;
 INSERT INTO orders.orders (user_id, id, status, cancel_reason, items, description, total_price, currency,
                            created_at, updated_at, asked_at)
     VALUES ({_USER}, {_ORDER}, 'PENDING', '', '{ITEMS_JSON}'::jsonb, '', {TOTAL_PRICE}, 'RUB', now(), now(), now());
 INSERT INTO orders.outbox (id, subject, payload, traceparent)
-    VALUES ({_CREATED}, 'orders.created', {_payload(CREATED_BYTES)}, '{TRACE}');
+    VALUES ({_CREATED}, 'orders.created', {payload(CREATED_BYTES)}, '{TRACE}');
 DELETE FROM orders.outbox WHERE id = {_BEFORE};
 COMMIT;
 """
@@ -149,7 +156,7 @@ INSERT INTO payments.transactions (user_id, number, kind, order_id, currency, to
                                    to_revenue, to_payouts, balance, held, created_at, hash)
     VALUES ({_USER}, :n, 'CHARGE', {_ORDER}, 'RUB', -{TOTAL_PRICE}, 0, 0, {TOTAL_PRICE}, 0, {FUNDS}, 0, now(), {_HASH});
 INSERT INTO payments.outbox (id, subject, payload, traceparent)
-    VALUES ({_DECIDED}, 'payments.succeeded', {_payload(DECIDED_BYTES)}, '{TRACE}');
+    VALUES ({_DECIDED}, 'payments.succeeded', {payload(DECIDED_BYTES)}, '{TRACE}');
 DELETE FROM orders.outbox WHERE id = {_CREATED};
 COMMIT;
 """
@@ -162,7 +169,7 @@ INSERT INTO orders.order_changes (user_id, order_id, version, status, cause, can
                                   changed_at)
     VALUES ({_USER}, {_ORDER}, 2, 'PAID', 'PAYMENT', '', 0, '', now());
 INSERT INTO orders.outbox (id, subject, payload, traceparent)
-    VALUES ({_PAID}, 'orders.paid', {_payload(PAID_BYTES)}, '{TRACE}');
+    VALUES ({_PAID}, 'orders.paid', {payload(PAID_BYTES)}, '{TRACE}');
 DELETE FROM payments.outbox WHERE id = {_DECIDED};
 COMMIT;
 """

@@ -9,7 +9,6 @@ import asyncio
 import struct
 import time
 from collections.abc import Iterator
-from itertools import cycle
 from typing import cast
 
 import hpack
@@ -29,14 +28,14 @@ FRAME = struct.Struct(">HBBBI")
 class GrpcConnection(asyncio.Protocol):
     """Keeps `streams` calls in flight while the tally is open; `done` is set once none is left.
 
-    Each call sends `body`, a message with its gRPC prefix, with the next of `tokens`.
+    Each is the next of `calls`: its header block, and its message with the prefix of gRPC.
     """
 
-    def __init__(self, tally: Tally, path: str, authority: str, tokens: list[str], body: bytes, streams: int) -> None:
+    def __init__(self, tally: Tally, calls: Iterator[tuple[bytes, bytes]], streams: int) -> None:
         self.done = asyncio.Event()
         self._tally = tally
-        self._blocks: Iterator[bytes] = cycle([_header_block(path, authority, token) for token in tokens])
-        self._body = body
+        self._calls = calls
+        self._next = next(calls)
         self._idle = streams
         self._limit = streams
         self._window = DEFAULT_WINDOW
@@ -98,18 +97,19 @@ class GrpcConnection(asyncio.Protocol):
             if not self._started:
                 self.done.set()
             return
-        size = len(self._body)
-        while self._idle and len(self._started) < self._limit and self._window >= size:
+        while self._idle and len(self._started) < self._limit and self._window >= len(self._next[1]):
+            block, body = self._next
+            self._next = next(self._calls)
+            size = len(body)
             stream = self._next_stream
             self._next_stream += 2
             self._idle -= 1
             self._window -= size
-            block = next(self._blocks)
             out += (
                 FRAME.pack(len(block) >> 8, len(block) & 0xFF, HEADERS, END_HEADERS, stream),
                 block,
                 FRAME.pack(size >> 8, size & 0xFF, DATA, END_STREAM, stream),
-                self._body,
+                body,
             )
             self._started[stream] = time.perf_counter()
 
@@ -133,7 +133,7 @@ class GrpcConnection(asyncio.Protocol):
             for name, value in struct.iter_unpack(">HI", payload):
                 if name == MAX_CONCURRENT_STREAMS:
                     self._limit = min(self._limit, value)
-                elif name == INITIAL_WINDOW_SIZE and value < len(self._body):
+                elif name == INITIAL_WINDOW_SIZE and value < len(self._next[1]):
                     raise RuntimeError(f"the server's window of {value} bytes is smaller than a request")
             out.append(_frame(SETTINGS, ACK, 0, b""))
         elif kind == RST_STREAM:
@@ -144,28 +144,8 @@ class GrpcConnection(asyncio.Protocol):
             self._tally.failed("the server is going away")
 
 
-def message(payload: bytes) -> bytes:
-    """Returns a message with its gRPC prefix, uncompressed."""
-    return b"\0" + len(payload).to_bytes(4, "big") + payload
-
-
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return FRAME.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload
-
-
-def _header_block(path: str, authority: str, token: str) -> bytes:
-    headers = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", path),
-        (":authority", authority),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-        ("authorization", f"Bearer {token}"),
-    ]
-    # Never indexed: every block must mean the same, whatever was sent before it.
-    never_indexed = [hpack.NeverIndexedHeaderTuple(name, value) for name, value in headers]
-    return hpack.Encoder().encode(never_indexed, huffman=False)
 
 
 def _failure(block: bytes, flags: int) -> str:

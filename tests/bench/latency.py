@@ -16,7 +16,7 @@ import grpc
 
 from gozon.orders.v1.orders_pb2 import CreateOrderRequest, Order, WatchOrderRequest
 from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
-from tests.bench.load import JSON, PROTO
+from tests.bench.asked import JSON, PROTO
 from tests.bench.people import Person
 
 WARM_UP = 20

@@ -3,26 +3,26 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from itertools import cycle
 from typing import cast
 
 from tests.bench.tally import Tally
 
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+ACCEPTED = (b"HTTP/1.1 200 ", b"HTTP/1.1 201 ")
 CONTENT_LENGTH = b"\r\ncontent-length: "
 
 
 class RestConnection(asyncio.Protocol):
-    """Posts `body` again and again with the next of `tokens` while the tally is open; then sets `done`.
+    """Sends the next of `requests` again and again while the tally is open; then sets `done`.
 
-    201 is what counts as accepted.
+    200 and 201 are what counts as accepted.
     """
 
-    def __init__(self, tally: Tally, path: str, authority: str, tokens: list[str], body: bytes) -> None:
+    def __init__(self, tally: Tally, requests: Iterator[bytes]) -> None:
         self.done = asyncio.Event()
         self._tally = tally
-        self._requests: Iterator[bytes] = cycle([_request(path, authority, token, body) for token in tokens])
+        self._requests = requests
         self._started: float | None = None
         self._answer = b""
 
@@ -33,9 +33,9 @@ class RestConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
-        if self._started is None or not _is_whole(self._answer):
+        if self._started is None or not is_whole(self._answer):
             return
-        if self._answer.startswith(b"HTTP/1.1 201 "):
+        if self._answer.startswith(ACCEPTED):
             self._tally.accepted(self._started)
         else:
             head, _, body = self._answer.partition(HEAD_END)
@@ -57,15 +57,8 @@ class RestConnection(asyncio.Protocol):
             self.done.set()
 
 
-def _request(path: str, authority: str, token: str, body: bytes) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {token}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
+    """Says whether an answer to a request has arrived with its body."""
     head = answer.find(HEAD_END)
     if head < 0:
         return False

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from stack import control
-from stack.config import LogLevel, Options
+from stack.config import WORKERS, LogLevel, Options
 from stack.home import DEFAULT_HOME, Home, Stack
 
 RATE_LIMIT_SCALE = 1_000_000
 """Limits are meant for people, not for a load generator."""
+WORKERLESS = dict.fromkeys(WORKERS, 0)
+"""Instances of a stack where nobody orders: workers are a third of its start."""
 
 
 @asynccontextmanager

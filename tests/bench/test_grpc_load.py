@@ -1,6 +1,7 @@
 """The HTTP/2 client keeps to the rules, whatever the server says."""
 
 import asyncio
+from itertools import cycle
 from typing import cast
 
 import hpack
@@ -53,7 +54,7 @@ def tally() -> Tally:
 
 @pytest.fixture
 def connection(wire: Wire, tally: Tally) -> GrpcConnection:
-    connection = GrpcConnection(tally, "/path", "authority", ["token"], BODY, streams=5)
+    connection = GrpcConnection(tally, cycle([(b"ann", BODY), (b"bob", BODY)]), streams=5)
     connection.connection_made(cast(asyncio.BaseTransport, wire))
     return connection
 
@@ -65,6 +66,12 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 def trailers(stream: int, *headers: tuple[str, str]) -> bytes:
     block = hpack.Encoder().encode(headers)
     return frame(grpc_load.HEADERS, grpc_load.END_STREAM | grpc_load.END_HEADERS, stream, block)
+
+
+@pytest.mark.usefixtures("connection")
+def test_sends_calls_in_turn(wire: Wire) -> None:
+    blocks = [payload for kind, _, _, payload in wire.frames() if kind == grpc_load.HEADERS]
+    assert blocks == [b"ann", b"bob", b"ann"]
 
 
 def test_sends_no_more_than_the_window(connection: GrpcConnection, wire: Wire) -> None:

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from stack import seed
 from stack.home import Home, Stack
-from tests.bench.load import create_orders
-from tests.bench.settled import TARGETS, measure
+from tests.bench.answered import TARGETS, Load
+from tests.bench.load import ask
+from tests.bench.settled import measure
+from tests.bench.shopping import purchases
 from tests.conftest import NewUser
 from tests.support import Edge, RunningStack
 
@@ -26,15 +29,29 @@ async def tokens(edge: Edge, new_user: NewUser, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("subject", TARGETS)
 async def test_every_accepted_order_is_paid(subject: str, stack: RunningStack, tokens: Path) -> None:
     own = Stack.load(Home(stack.home))
-    found = await measure(own, subject, tokens, seconds=0.5, clients=8)
+    found = await measure(own, subject, Load("orders", tokens, seconds=0.5, clients=8))
     assert found.accepted > 8
     assert found.cpu_us["orders"] > 0
     assert 0 < found.generator_share < 1
 
 
+@pytest.mark.parametrize("subject", ["grpc", "rest-edge"])
+async def test_every_accepted_purchase_is_completed(
+    subject: str, stack: RunningStack, tokens: Path, tmp_path: Path
+) -> None:
+    own = Stack.load(Home(stack.home))
+    ids = tmp_path / "ids"
+    ids.write_text(
+        "\n".join(product.id for product in seed.run(own.edge_url, own.secrets.admin) if product.type == "CONSUMABLE")
+    )
+    found = await purchases(own, subject, Load("purchases", tokens, seconds=0.5, clients=4, ids=ids))
+    assert found.accepted > 4
+    assert found.cpu_us["payments"] > 0
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 async def test_refusals_are_told(protocol: str, stack: RunningStack) -> None:
-    result = await create_orders(protocol, stack.edge_target, ["no token"], seconds=0.1, clients=2, connections=1)
+    result = await ask(protocol, stack.edge_target, "orders", ["no token"], seconds=0.1, clients=2, connections=1)
     assert result.accepted == 0
     kinds = list(result.failed)
     assert len(kinds) == 1

@@ -1,6 +1,7 @@
-"""`python -m tests.chaos`: kill -9 of everything in turn under load, then proof that no money was lost or doubled.
+"""`python -m tests.chaos`: kill -9 of everything in turn under load, then proof that nothing was lost or doubled.
 
-`--payouts 20`: nobody orders, 20 payouts are made a second, and what pays them is killed, again and again.
+People order, buy goods and use them, look at what they own, and are paid out. `--payouts 20`: nobody orders, 20 payouts
+are made a second, and what pays them is killed, again and again.
 """
 
 import argparse
@@ -22,10 +23,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gozon.shop.v1.shop_pb2 import Product
 from stack.home import ADMIN_EMAIL, DEFAULT_HOME, Stack
 from stack.provider import MISBEHAVIOUR
 from tests.bench.people import Person, make_people, sign_in
 from tests.bench.stack import address, own_stack, processes
+from tests.chaos.buyers import Buyer, GrpcBuyer, RestBuyer, add_products
+from tests.chaos.cleaner import clean_up_now_and_then
 from tests.chaos.clients import CHANNEL_OPTIONS, Book
 from tests.chaos.killer import BACKEND, PROCESS_OF, Kill, Killer
 from tests.chaos.payees import GrpcPayee, Payee, RestPayee
@@ -43,6 +47,7 @@ SETTINGS = {
 }
 PAYOUTS_PER_SECOND = 5.0
 """Beside shopping."""
+PURCHASES_PER_SECOND = 10.0
 SECONDS_PER_KILL = 3.0
 PEOPLE = 12
 RICH, POOR = 1_000_000, 500
@@ -52,7 +57,7 @@ AFTERMATH_SECONDS = 5.0
 console = Console(highlight=False)
 
 
-async def chaos(seed: int, kills: int | None, seconds: float, payouts: float | None) -> list[str]:
+async def chaos(seed: int, kills: int | None, seconds: float, payouts: float | None, purchases: float) -> list[str]:
     """Starts a stack, loads it, kills, waits until all is settled, and returns what is wrong."""
     async with own_stack("chaos", INSTANCES, log_level="info", settings=SETTINGS) as stack:
         books = await _people(stack)
@@ -71,9 +76,14 @@ async def chaos(seed: int, kills: int | None, seconds: float, payouts: float | N
         ):
             shoppers = _shoppers(books, admin, seed, channel, client) if payouts is None else []
             payees = _payees(books, seed, payouts or PAYOUTS_PER_SECOND, channel, client)
+            products = await add_products(admin, channel)
+            buyers = _buyers(books, seed, purchases, products, channel, client) if purchases > 0 else []
             stop = asyncio.Event()
             load = asyncio.gather(
-                *(shopper.shop(stop) for shopper in shoppers), *(payee.collect(stop) for payee in payees)
+                *(shopper.shop(stop) for shopper in shoppers),
+                *(payee.collect(stop) for payee in payees),
+                *(buyer.buy(stop) for buyer in buyers),
+                clean_up_now_and_then(stack, f"{seed}-cleaner", stop),
             )
             await killer.run(victims, kills or max(len(victims), round(seconds / SECONDS_PER_KILL)), seconds)
             stop.set()
@@ -103,6 +113,7 @@ async def chaos(seed: int, kills: int | None, seconds: float, payouts: float | N
                 ],
                 "orders": sum(len(book.orders) for book in books),
                 "payouts": await _show_payouts(stack),
+                "purchases": sum(len(book.purchases) for book in books),
                 "settled_after": settled,
                 "violations": found,
             },
@@ -155,6 +166,24 @@ def _payees(
     ]
 
 
+def _buyers(
+    books: Sequence[Book],
+    seed: int,
+    per_second: float,
+    products: Sequence[Product],
+    channel: grpc.aio.Channel,
+    client: httpx.AsyncClient,
+) -> list[Buyer]:
+    """Everybody, for some have not enough money; every other one over REST."""
+    each = per_second / len(books)
+    return [
+        GrpcBuyer(book, f"{seed}-buyer-{number}", each, products, channel)
+        if number % 2
+        else RestBuyer(book, f"{seed}-buyer-{number}", each, products, client)
+        for number, book in enumerate(books)
+    ]
+
+
 def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
     outages = [(kill.at, (kill.back_at or float("inf")) + AFTERMATH_SECONDS) for kill in kills]
     refusals = Counter(
@@ -178,6 +207,17 @@ def _show(stack: Stack, books: Sequence[Book], kills: Sequence[Kill]) -> None:
         f"part, {sum(book.deposited for book in books)} deposited, "
         f"{sum(book.replays for book in books)} answered requests repeated"
     )
+    console.print(
+        f"{sum(len(book.purchases) for book in books)} purchases, {sum(book.uses.total() for book in books)} goods "
+        f"used, {sum(book.looks for book in books)} inventories seen, {sum(len(book.missed) for book in books)} out of "
+        f"date; all were cleared {_cleared(stack)} times"
+    )
+
+
+def _cleared(stack: Stack) -> int:
+    """How often the daily job has cleared the cached inventories."""
+    logs = [stack.home.logs / f"{name}.log" for name in stack.config.instance_names("payments")]
+    return sum(log.read_text().count("cache_cleared") for log in logs)
 
 
 async def _show_payouts(stack: Stack) -> dict[str, int]:
@@ -218,11 +258,18 @@ def main() -> None:
     parser.add_argument(
         "--payouts", type=float, metavar="PER_SECOND", help="no orders, but so many payouts; only what pays is killed"
     )
+    parser.add_argument(
+        "--purchases",
+        type=float,
+        default=PURCHASES_PER_SECOND,
+        metavar="PER_SECOND",
+        help=f"beside that, up to so many purchases in the shop, in bursts (default {PURCHASES_PER_SECOND:g})",
+    )
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     console.print(f"Seed {seed}")
     try:
-        found = asyncio.run(chaos(seed, given.kills, given.seconds, given.payouts))
+        found = asyncio.run(chaos(seed, given.kills, given.seconds, given.payouts, given.purchases))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted; nothing is left running")
     for violation in found[:SHOWN]:
@@ -230,7 +277,9 @@ def main() -> None:
     if found:
         console.print(f"✗ {len(found)} violations; repeat with --seed {seed}", style="red")
         sys.exit(1)
-    console.print("✓ Every accepted order and payout came to its end, no money is lost or doubled, nothing is stuck")
+    console.print(
+        "✓ All that was accepted came to its end, no money and no goods are lost or doubled, nothing is stuck"
+    )
 
 
 if __name__ == "__main__":

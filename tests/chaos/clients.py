@@ -7,7 +7,8 @@ was accepted or refused exactly once, and the books can be compared to the last 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import grpc
 import httpx
 
 from gozon.orders.v1.orders_pb2 import Order
+from gozon.shop.v1.shop_pb2 import Purchase
 from tests.bench.people import Person
 from tests.support import reason_of
 
@@ -36,9 +38,11 @@ CHANNEL_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconn
 class Refused(Exception):
     """A request was not accepted; `clean` says whether a client may expect that while something is down."""
 
-    def __init__(self, kind: str, *, clean: bool) -> None:
+    def __init__(self, kind: str, reason: str = "", *, clean: bool) -> None:
+        """`reason` is that of the ErrorInfo, if there is one."""
         super().__init__(kind)
         self.kind = kind
+        self.reason = reason
         self.clean = clean
 
 
@@ -74,6 +78,14 @@ class PaidOut:
     deleted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A purchase or use that was accepted: when it was asked for and when that was told, in seconds of Unix time."""
+
+    asked_at: float
+    told_at: float
+
+
 @dataclass(slots=True)
 class Book:
     """What one person was told."""
@@ -84,6 +96,14 @@ class Book:
     """Every accepted order by id."""
     payouts: dict[str, PaidOut] = field(default_factory=dict)
     """Every accepted payout by id."""
+    purchases: dict[str, Purchase] = field(default_factory=dict)
+    """Every accepted purchase by id."""
+    uses: Counter[str] = field(default_factory=Counter)
+    """How many goods were used, by product."""
+    looks: int = 0
+    """How many inventories were seen."""
+    missed: list[Sequence[Change]] = field(default_factory=list)
+    """For every inventory that was out of date: the changes that it lacked, told before it was asked for."""
     replays: int = 0
     problems: list[str] = field(default_factory=list)
     """Answers that no outage excuses."""
@@ -152,10 +172,10 @@ async def call(method: Any, request: Any, person: Person, key: str = "") -> tupl
         response = await called
         headers = dict(await called.initial_metadata())
     except grpc.aio.AioRpcError as error:
-        if reason_of(error) in NOT_ALLOWED:
+        if (reason := reason_of(error)) in NOT_ALLOWED:
             raise NotAllowed from None
         kind = f"gRPC {error.code().name}: {error.details()}"
-        raise Refused(kind, clean=error.code() in CLEAN_CODES or _is_cut(error)) from None
+        raise Refused(kind, reason, clean=error.code() in CLEAN_CODES or _is_cut(error)) from None
     return response, headers.get(REPLAYED) == "true"
 
 
@@ -180,7 +200,7 @@ async def send(
         if reason in NOT_ALLOWED:
             raise NotAllowed
         kind = f"REST {answer.status_code}: {message}"
-        raise Refused(kind, clean=answer.status_code in CLEAN_STATUSES)
+        raise Refused(kind, reason, clean=answer.status_code in CLEAN_STATUSES)
     return answer.json() if answer.content else {}, answer.headers.get(REPLAYED) == "true"
 
 

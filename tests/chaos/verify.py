@@ -14,13 +14,17 @@ from gozon.payments.v1.payments_pb2 import GetAccountRequest
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.payouts.v1.payouts_pb2 import ListPayoutsRequest, Payout
 from gozon.payouts.v1.payouts_pb2_grpc import PayoutsServiceStub
+from gozon.shop.v1.shop_pb2 import ListPurchasesRequest, Purchase
+from gozon.shop.v1.shop_pb2_grpc import ShopServiceStub
 from kit.errors import Unavailable
 from stack import control
 from stack.check import check
 from stack.home import Stack
 from stack.provider import DECLINED, PAID
+from tests.bench.people import Person
 from tests.bench.stack import address
 from tests.chaos.clients import Book, Bought
+from tests.chaos.verify_shop import compare_goods, compare_purchases, out_of_date
 from tests.workers.simulator import Provider
 from workers.app import WORKERS
 from workers.dispatcher import Queues
@@ -61,6 +65,8 @@ async def violations(stack: Stack, books: Sequence[Book]) -> list[str]:
     async with grpc.aio.insecure_channel(address(stack, "edge")) as channel:
         for book in books:
             found += await _compare(book, channel, provided)
+        found += await compare_goods(stack, books, channel)
+    found += out_of_date(stack, books)
     known = {payout_id for book in books for payout_id in book.payouts}
     found += [f"the provider has {payout_id}, which nobody asked for" for payout_id in provided.keys() - known]
     found += await _compare_databases(stack, books, provided)
@@ -108,9 +114,16 @@ def _tasks(stack: Stack) -> int:
 async def _compare(book: Book, channel: grpc.aio.Channel, provided: Mapping[str, dict[str, Any]]) -> list[str]:
     """Compares the book of one person with what the API tells that person, and with what the provider has done."""
     orders, payments = OrdersServiceStub(channel), PaymentsServiceStub(channel)
-    listed = {order.id: order async for order in _listed(book, channel)}
-    payouts = {payout.id: payout async for payout in _listed_payouts(book, channel)}
+    person, user_id = book.person, book.person.user_id
+    list_orders, list_payouts = orders.ListOrders, PayoutsServiceStub(channel).ListPayouts
+    list_purchases = ShopServiceStub(channel).ListPurchases
+    listed = {order.id: order async for order in _all(list_orders, ListOrdersRequest(), "orders", person)}
+    all_payouts = _all(list_payouts, ListPayoutsRequest(show_deleted=True), "payouts", person)
+    payouts = {payout.id: payout async for payout in all_payouts}
+    all_purchases = _all(list_purchases, ListPurchasesRequest(user_id=user_id), "purchases", person)
+    purchases = [purchase async for purchase in all_purchases]
     found = [*_compare_orders(book, listed), *_compare_payouts(book, payouts, provided)]
+    found += [f"{user_id}: {problem}" for problem in compare_purchases(book, purchases)]
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def get(order_id: str) -> Order | str:
@@ -126,8 +139,8 @@ async def _compare(book: Book, channel: grpc.aio.Channel, provided: Mapping[str,
             found.append(f"GetOrder and ListOrders disagree about {order_id}: {got}")
     spent = sum(order.paid_price - order.refunded_price for order in listed.values())
     spent += sum(payout.amount for payout in payouts.values() if payout.status == Payout.COMPLETED)
+    spent += sum(purchase.total_price for purchase in purchases if purchase.status == Purchase.COMPLETED)
     held = sum(order.total_price for order in listed.values() if order.status == Order.AUTHORIZED)
-    user_id = book.person.user_id
     account = await payments.GetAccount(GetAccountRequest(user_id=user_id), metadata=book.person.metadata)
     if account.balance != book.deposited - spent or account.held != held:
         found.append(
@@ -137,29 +150,15 @@ async def _compare(book: Book, channel: grpc.aio.Channel, provided: Mapping[str,
     return found
 
 
-async def _listed(book: Book, channel: grpc.aio.Channel) -> AsyncIterator[Order]:
-    orders = OrdersServiceStub(channel)
-    token = ""
+async def _all(method: Any, request: Any, field: str, person: Person) -> AsyncIterator[Any]:
+    """Yields what a method lists in the `field` of its answers, page by page."""
+    request.page_size = PAGE_SIZE
     while True:
-        request = ListOrdersRequest(page_size=PAGE_SIZE, page_token=token)
-        page = await orders.ListOrders(request, metadata=book.person.metadata)
-        for order in page.orders:
-            yield order
-        token = page.next_page_token
-        if not token:
-            return
-
-
-async def _listed_payouts(book: Book, channel: grpc.aio.Channel) -> AsyncIterator[Payout]:
-    payouts = PayoutsServiceStub(channel)
-    token = ""
-    while True:
-        request = ListPayoutsRequest(page_size=PAGE_SIZE, page_token=token, show_deleted=True)
-        page = await payouts.ListPayouts(request, metadata=book.person.metadata)
-        for payout in page.payouts:
-            yield payout
-        token = page.next_page_token
-        if not token:
+        page = await method(request, metadata=person.metadata)
+        for one in getattr(page, field):
+            yield one
+        request.page_token = page.next_page_token
+        if not request.page_token:
             return
 
 
@@ -227,7 +226,8 @@ async def _compare_databases(stack: Stack, books: Sequence[Book], provided: Mapp
         found.append(f"{accepted} orders were accepted, but the table has {orders['orders']}")
     if orders["processed"] != orders["noted"]:
         found.append(f"{orders['processed']} orders are processed, but {orders['noted']} times one was")
-    deposited, spent = sum(book.deposited for book in books), orders["spent"]
+    bought = sum(purchase.total_price for book in books for purchase in book.purchases.values())
+    deposited, spent = sum(book.deposited for book in books), orders["spent"] + bought
     paid_out = sum(entry["amount"] for entry in provided.values() if entry["status"] == PAID)
     wanted = {
         "deposited": deposited,

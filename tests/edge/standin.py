@@ -93,8 +93,13 @@ class Cable:
         self._ends.clear()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.append(writer)
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        self._ends += (writer, back)
+        if writer.transport.is_closing():
+            # It was cut meanwhile.
+            back.transport.abort()
+            return
+        self._ends.append(back)
         await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

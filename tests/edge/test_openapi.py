@@ -27,6 +27,7 @@ Json = dict[str, Any]
 DOCUMENT: Json = yaml.safe_load(openapi.RESULT.read_text())
 OVERLAY: Json = yaml.safe_load(openapi.OVERLAY.read_text())
 CONTRACT = openapi.Contract(edge_config.DESCRIPTORS.read_bytes())
+NO_PRODUCT = "01a1fcd5-5a44-77a7-b02f-b51bc5639cd1"
 HEALTH = {("get", "/healthz"), ("get", "/readyz")}
 
 
@@ -150,6 +151,10 @@ def test_every_operation_has_errors_of_the_one_shape() -> None:
         ("/orders", {"items": [{"name": "tea", "quantity": 1, "price": 5}], "amount": 5}, False),
         ("/orders", {"amount": "1000000000001"}, False),
         ("/orders", {"items": [{"name": "tea", "quantity": 1}]}, False),
+        ("/orders", {"items": [{"name": "", "quantity": 1, "price": 5}]}, False),
+        ("/orders", {"items": [{"name": "tea", "quantity": 1, "price": 5, "product_id": NO_PRODUCT}]}, False),
+        ("/orders", {"items": [{"quantity": 1, "price": 5, "product_id": NO_PRODUCT}]}, False),
+        ("/orders", {"items": [{"quantity": 1, "product_id": "tea"}]}, False),
         ("/register", {"email": "ann@example.com", "password": "short"}, False),
         ("/register", {"email": "ann@example.com"}, False),
     ],

@@ -99,6 +99,7 @@ def assert_refused(answer: httpx.Response, status: int, reason: str, oauth: str 
 
 
 JSON = "application/json"
+NO_PRODUCT = "01a1fcd5-5a44-77a7-b02f-b51bc5639cd1"
 BODIES: dict[str, str | bytes] = {
     "no JSON": '{"amount": 5',
     "no object": "[5]",
@@ -124,10 +125,19 @@ BODIES: dict[str, str | bytes] = {
     "items and amount": json.dumps({"items": [TEA], "amount": 5}),
     "an item without a name": json.dumps({"items": [{**TEA, "name": ""}]}),
     "an item without a price": json.dumps({"items": [{"name": "tea", "quantity": 1}]}),
+    "an item with a price and a product": json.dumps({"items": [{**TEA, "product_id": NO_PRODUCT}]}),
+    "a product with a price": json.dumps({"items": [{"quantity": 1, "price": 5, "product_id": NO_PRODUCT}]}),
+    "a product with a name": json.dumps({"items": [{"quantity": 1, "name": "x", "product_id": NO_PRODUCT}]}),
+    "a product without a quantity": json.dumps({"items": [{"product_id": NO_PRODUCT}]}),
+    "a product that is a word": json.dumps({"items": [{"quantity": 1, "product_id": "tea"}]}),
+    "a product that is a number": json.dumps({"items": [{"quantity": 1, "product_id": 5}]}),
+    "a product in braces": json.dumps({"items": [{"quantity": 1, "product_id": f"{{{NO_PRODUCT}}}"}]}),
+    "a product without dashes": json.dumps({"items": [{"quantity": 1, "product_id": NO_PRODUCT.replace("-", "")}]}),
+    "a product with a line break": json.dumps({"items": [{"quantity": 1, "product_id": f"{NO_PRODUCT}\n"}]}),
     "quantity 0": json.dumps({"items": [{**TEA, "quantity": 0}]}),
     "a negative price": json.dumps({"items": [{**TEA, "price": -100}]}),
     "a quantity above int32": json.dumps({"items": [{**TEA, "quantity": 2**31}]}),
-    "a price above the limit": json.dumps({"items": [{**TEA, "price": 10**11 + 1}]}),
+    "a price above the limit": json.dumps({"items": [{**TEA, "price": 10**12 + 1}]}),
     "101 items": json.dumps({"items": [TEA] * 101}),
     "a name of 201 characters": json.dumps({"items": [{**TEA, "name": "x" * 201}]}),
     "a description of 501 characters": json.dumps({"amount": 5, "description": "x" * 501}),

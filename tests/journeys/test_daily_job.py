@@ -2,14 +2,17 @@
 
 import grpc
 import pytest
+from redis.asyncio import Redis
 
 from gozon.maintenance.v1.maintenance_pb2 import CleanUpRequest
 from gozon.maintenance.v1.maintenance_pb2_grpc import MaintenanceServiceStub
+from gozon.shop.v1.shop_pb2 import Inventory, InventoryItem
 from kit.db import Database, sql
 from kit.ids import new_id
 from stack.config import SERVICES
 from stack.home import Home, Stack
-from tests.support import RunningStack, User, eventually, refused
+from tests.support import Edge, RunningStack, User, eventually, refused
+from tests.workers.process import metrics
 from workers.app import TaskName, app, configure
 from workers.settings import BrokerSettings
 
@@ -45,6 +48,28 @@ async def test_what_is_too_old_goes_and_what_is_young_stays(stack: RunningStack)
         await database.close()
 
 
+async def test_the_inventories_in_the_cache_are_cleared_and_counted(stack: RunningStack, edge: Edge) -> None:
+    own = Stack.load(Home(stack.home))
+    redis = Redis.from_url(own.redis_url)
+    user = await edge.register()
+    key = f"inventory:{user.id}"
+    before = await cleared(own)
+    invented = Inventory(user_id=user.id, items=[InventoryItem(product_id=new_id(), name="tea", quantity=7)])
+    assert await redis.set(key, invented.SerializeToString(), ex=300)
+    configure(BrokerSettings(broker_url=own.broker_url))
+    with app.connection_for_write() as broker:
+        app.send_task(TaskName.CLEAN_UP, args=("payments", 90), connection=broker)
+
+    async def is_cleared() -> bool:
+        return not await redis.exists(key)
+
+    await eventually(is_cleared)
+    assert await cleared(own) > before
+    answer = await edge.rest.get(f"/users/{user.id}/inventory", headers=user.headers)
+    assert answer.json() == {"user_id": user.id, "items": []}
+    await redis.aclose()
+
+
 @pytest.mark.parametrize("service", SERVICES)
 async def test_it_is_for_workers_and_not_even_for_administrators(
     service: str, stack: RunningStack, admin: User, alice: User
@@ -55,6 +80,13 @@ async def test_it_is_for_workers_and_not_even_for_administrators(
                 await MaintenanceServiceStub(channel).CleanUp(
                     CleanUpRequest(dead_letter_days=1), metadata=user.metadata()
                 )
+
+
+async def cleared(stack: Stack) -> float:
+    """How many inventories Payments says it has cleared."""
+    [name] = stack.config.instance_names("payments")
+    samples = await metrics(stack.config.ports[f"{name}-metrics"], "cache_cleared_total")
+    return sum(value for _, value in samples)
 
 
 _DEAD = sql("""

@@ -54,7 +54,7 @@ async def test_over_rest_from_registration_to_a_paid_order(edge: Edge) -> None:
 
     settled = await edge.settled(User(user["id"], email, "", headers["authorization"][7:]), order["id"])
     assert settled["status"] == "PAID"
-    assert settled["items"] == [{**items[0], "price": "450"}, items[1]]
+    assert settled["items"] == [{**items[0], "price": "450", "product_id": ""}, {**items[1], "product_id": ""}]
     account = (await edge.rest.get(f"/accounts/{user['id']}", headers=headers)).json()
     assert (account["balance"], account["available"]) == ("500", "500")
 

@@ -1,21 +1,16 @@
-"""The cache of the shop, with two instances of Payments: never old goods, no error without it, cleared by the job."""
+"""The cache of the shop, with two instances of Payments: never old goods, and no error without it."""
 
 import os
 import signal
-from typing import Any
 
-import httpx
 from redis.asyncio import Redis
 
 from gozon.shop.v1.shop_pb2 import Inventory, InventoryItem
 from kit.ids import new_id
 from stack import seed
-from stack.home import Stack
 from tests.conftest import running
 from tests.journeys.conftest import Mortal
 from tests.support import Edge, User, eventually
-from workers.app import TaskName, app, configure
-from workers.settings import BrokerSettings
 
 MONEY = 10_000
 READS = 6
@@ -39,18 +34,7 @@ async def buy(edge: Edge, user: User, product_id: str) -> None:
     assert answer.status_code == 201, answer.text
 
 
-async def cleared(stack: Stack) -> float:
-    """How many inventories the instances say they have cleared."""
-    total = 0.0
-    async with httpx.AsyncClient() as client:
-        for name in stack.config.instance_names("payments"):
-            url = f"http://127.0.0.1:{stack.config.ports[f'{name}-metrics']}/metrics"
-            lines = (await client.get(url)).text.splitlines()
-            total += sum(float(line.split()[-1]) for line in lines if line.startswith("cache_cleared_total{"))
-    return total
-
-
-async def test_goods_are_never_old_never_an_error_and_cleared_by_the_daily_job(mortal: Mortal) -> None:
+async def test_goods_are_never_old_and_never_an_error(mortal: Mortal) -> None:
     stack = mortal("--instances", "payments=2")
     boost = seed.run(stack.edge_url, stack.secrets.admin)[0]
     redis = Redis.from_url(stack.redis_url)
@@ -79,15 +63,6 @@ async def test_goods_are_never_old_never_an_error_and_cleared_by_the_daily_job(m
 
         await eventually(comes_from_the_cache)
         assert await quantities(edge, ann) == {6}
-        configure(BrokerSettings(broker_url=stack.broker_url))
-        with app.connection_for_write() as broker:
-            app.send_task(TaskName.CLEAN_UP, args=("payments", 90), connection=broker)
-
-        async def is_cleared() -> Any:
-            return await cleared(stack)
-
-        assert await eventually(is_cleared) >= 1
-        assert await quantities(edge, bob) == {0}
     await redis.aclose()
 
 

@@ -1,7 +1,7 @@
 """kit.cache on a real Valkey, on a dead one and on one that says nothing: never an error."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from kit.cache import Cache
 from kit.errors import Unavailable
 from tests.support import RunningStack, eventually, free_port, unique
+from tests.valkey import ValkeyServer
 
 
 @pytest.fixture
@@ -16,6 +17,14 @@ async def cache(stack: RunningStack) -> AsyncIterator[Cache]:
     cache = Cache(stack.redis_url, 60)
     yield cache
     await cache.close()
+
+
+@pytest.fixture
+async def valkey() -> AsyncIterator[ValkeyServer]:
+    server = ValkeyServer()
+    await server.start()
+    yield server
+    await server.kill()
 
 
 class BlackHole:
@@ -83,7 +92,7 @@ async def test_what_is_about_to_change_is_forgotten_and_nobody_stores_it_for_a_w
 async def test_what_could_not_be_forgotten_is_forgotten_when_the_cache_is_back(
     cache: Cache, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
     monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
     key = unique()
     await cache.fill({key: b"old"})
@@ -100,69 +109,157 @@ async def test_what_could_not_be_forgotten_is_forgotten_when_the_cache_is_back(
     await redis.aclose()
 
 
-async def use(cache: Cache) -> bytes | None:
-    """Does everything a service does with its cache."""
-    await cache.fill({"k": b"v", "l": b"w"})
-    await cache.forget(["l"])
-    return await cache.get("k")
+USES: list[Callable[[Cache], Awaitable[object]]] = [
+    lambda cache: cache.get("k"),
+    lambda cache: cache.fill({"k": b"v", "l": b"w"}),
+    lambda cache: cache.forget(["k"]),
+    lambda cache: cache.claim("k", 60),
+    lambda cache: cache.release("k"),
+]
+"""Everything a service does with its cache, and what may fail."""
 
 
-async def test_a_dead_cache_is_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
-    cache = Cache(f"redis://:password@127.0.0.1:{free_port()}/0", 60)
-    assert await use(cache) is None
-    await cache.close()
-
-
-async def test_a_wrong_password_is_an_empty_cache(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
-    cache = Cache(f"redis://:wrong@{stack.redis_url.rpartition('@')[2]}", 60)
-    assert await use(cache) is None
-    await cache.close()
-
-
-async def test_a_cache_that_says_nothing_is_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
-    async with BlackHole() as hole:
-        cache = Cache(f"redis://127.0.0.1:{hole.port}/0", 60)
-        assert await use(cache) is None
+async def fails_softly(url: str) -> None:
+    """Whatever is asked first of this cache is answered as by an empty one."""
+    for use in USES:
+        cache = Cache(url, 60)
+        assert await use(cache) in (None, False, True)
+        assert await cache.get("k") is None
         await cache.close()
-        assert hole.connections == 3
 
 
-async def test_after_a_failure_nobody_asks_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 3600)
+async def test_a_cache_that_was_restarted_is_told_at_once_by_who_had_connections_to_the_old_one(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.TIMEOUT_SECONDS", 5)
+    cache = Cache(valkey.url, 60)
+    await asyncio.gather(*(cache.get(unique()) for _ in range(5)))
+    await valkey.kill()
+    await valkey.start()
+    assert await asyncio.gather(*(cache.forget([unique()]) for _ in range(5))) == [True] * 5
+    await cache.close()
+
+
+async def test_a_dead_cache_is_an_empty_cache() -> None:
+    await fails_softly(f"redis://:password@127.0.0.1:{free_port()}/0")
+
+
+async def test_a_wrong_password_is_an_empty_cache(stack: RunningStack) -> None:
+    await fails_softly(f"redis://:wrong@{stack.redis_url.rpartition('@')[2]}")
+
+
+async def test_a_cache_that_says_nothing_is_an_empty_cache() -> None:
+    async with BlackHole() as hole:
+        await fails_softly(f"redis://127.0.0.1:{hole.port}/0")
+        assert hole.connections == len(USES)
+
+
+async def test_after_a_failure_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
     async with BlackHole() as hole:
         cache = Cache(f"redis://127.0.0.1:{hole.port}/0", 60)
         for _ in range(100):
-            assert await use(cache) is None
+            for use in USES:
+                await use(cache)
         await cache.close()
         assert hole.connections == 1
 
 
-async def test_when_the_while_is_over_one_asks_and_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
-    async with BlackHole() as hole:
-        cache = Cache(f"redis://127.0.0.1:{hole.port}/0", 60)
-        assert await cache.get("k") is None
-        monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 3600)
-        await asyncio.gather(*(cache.get("k") for _ in range(50)))
-        await cache.close()
-        assert hole.connections == 2
-
-
-async def test_when_the_while_is_over_the_cache_is_used_again(
-    cache: Cache, stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+async def test_it_is_asked_whether_it_answers_and_used_again_when_it_does(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0)
-    key = unique()
-    await cache.fill({key: b"value"})
-    redis = Redis.from_url(stack.redis_url)
-    await redis.client_pause(150, all=True)
-    assert await cache.get(key) is None
-    await redis.ping()
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
+    cache = Cache(valkey.url, 60)
+    await cache.fill({"k": b"v"})
+    valkey.freeze()
+    assert await cache.get("k") is None
+    valkey.thaw()
+
+    async def answers() -> bool:
+        return await cache.get("k") == b"v"
+
+    await eventually(answers)
+    await cache.close()
+
+
+async def test_one_that_was_killed_is_told_of_changes_as_soon_as_it_is_back(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 3600)
+    cache = Cache(valkey.url, 60)
+    await valkey.kill()
+    assert await cache.get("k") is None
+    assert not await cache.forget(["k"])
+    await valkey.start()
+    assert await cache.forget(["l"])
+    redis = Redis.from_url(valkey.url)
+    # With what it could not be told before.
+    assert [await redis.get("k"), await redis.get("l")] == [b"", b""]
     await redis.aclose()
-    assert await cache.get(key) == b"value"
+    await cache.close()
+
+
+async def after_an_outage(valkey: ValkeyServer) -> tuple[Cache, Redis]:
+    """A cache that is back, and has yet to be told of k, m and l, of which l is the newest."""
+    cache = Cache(valkey.url, 60)
+    await valkey.kill()
+    for key in ("k", "l", "m", "l"):
+        assert not await cache.forget([key])
+    await valkey.start()
+    return cache, Redis.from_url(valkey.url)
+
+
+async def test_what_a_frozen_cache_stores_when_it_is_back_is_forgotten(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
+    reader = Cache(valkey.url, 60)
+    await reader.get("k")
+    valkey.freeze()
+    # By who read it before a change that was told before; what is sent waits in the connection.
+    await reader.fill({"k": b"old"})
+    valkey.thaw()
+
+    async def is_forgotten() -> bool:
+        redis = Redis.from_url(valkey.url)
+        value = await redis.get("k")
+        await redis.aclose()
+        return bool(value == b"")
+
+    await eventually(is_forgotten)
+    await reader.close()
+
+
+async def test_after_an_outage_nobody_waits_until_all_that_waited_is_told(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_BATCH", 2)
+    cache, redis = await after_an_outage(valkey)
+    assert await cache.forget(["n"])
+    assert await redis.mget("k", "l", "m", "n") == [None, b"", None, b""]
+    assert await cache.forget(["o", "p", "q"])
+    assert await redis.mget("k", "m", "o", "p", "q") == [None, b"", b"", b"", b""]
+    await redis.aclose()
+    await cache.close()
+
+
+async def test_after_an_outage_all_that_waited_is_told_a_few_at_a_time(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 3600)
+    monkeypatch.setattr("kit.cache.FORGET_BATCH", 2)
+    cache, redis = await after_an_outage(valkey)
+
+    async def all_are_told() -> bool:
+        return await redis.mget("k", "l", "m") == [b""] * 3
+
+    await eventually(all_are_told)
+    await redis.aclose()
+    await cache.close()
 
 
 async def test_all_of_a_kind_are_cleared_in_many_steps_and_what_is_about_to_change_stays_out(

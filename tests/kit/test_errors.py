@@ -44,8 +44,14 @@ def test_an_error_has_a_status_a_reason_and_a_message_of_its_own(error: type[Err
     assert "\n" not in error().message
 
 
-def test_no_two_errors_have_the_same_reason() -> None:
-    assert [reason for reason, times in Counter(error.reason for error in ERRORS).items() if times > 1] == []
+def test_no_two_errors_of_a_service_have_the_same_reason() -> None:
+    reasons = Counter((*error.__module__.split(".")[:2], error.reason) for error in ERRORS)
+    assert [reason for reason, times in reasons.items() if times > 1] == []
+
+
+def test_a_reason_has_one_status_whichever_service_gives_it() -> None:
+    statuses = {(error.reason, status_of(error())) for error in ERRORS}
+    assert [reason for reason, times in Counter(reason for reason, _ in statuses).items() if times > 1] == []
 
 
 def test_a_subclass_has_the_status_of_its_group() -> None:

@@ -100,7 +100,7 @@ async def test_instances_that_start_at_once_migrate_once(service: str, url: str,
         "GOZON_DATABASE_URL": url,
         **({"GOZON_SIGNING_KEYS": str(stack.home / "keys")} if service == "users" else {}),
         **({"GOZON_NATS_URL": stack.nats_url, "GOZON_USERS_TARGET": "127.0.0.1:1"} if service != "users" else {}),
-        **({"GOZON_REDIS_URL": stack.redis_url} if service == "orders" else {}),
+        **({"GOZON_REDIS_URL": stack.redis_url} if service != "users" else {}),
         **({"GOZON_PAYOUT_KEYS": b64encode(bytes(32)).decode()} if service == "payments" else {}),
     }
     instances = [

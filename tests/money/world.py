@@ -23,6 +23,7 @@ from kit.outbox import Outbox
 from kit.sealing import Sealer
 from services.orders import service as orders_service
 from services.orders.cached import CachedOrders
+from services.orders.catalog import Catalog
 from services.orders.domain import CANCELED, SHIPPED
 from services.orders.service import OrderService, Update
 from services.orders.settlement import Settlement
@@ -33,7 +34,7 @@ from services.payments.goods_cache import CachedInventories, CachedPopularity
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
 from services.payments.shop_service import ShopService
-from services.topology import ORDERS_SETTLE, PAYOUT_REQUESTED
+from services.topology import ORDERS_SETTLE, PAYOUT_REQUESTED, PRODUCT_CHANGED
 from stack.check_rules import SCANS
 from tests.support import RunningStack, fresh_database
 
@@ -97,8 +98,10 @@ class World:
         self.orders_db, self.payments_db = orders_db, payments_db = Database(urls["orders"]), Database(urls["payments"])
         cached = CachedOrders(cache)
         self._orders = [
-            OrderService(orders_db, Outbox(orders_db, bus), cached, Watchers(bus)) for _ in range(INSTANCES)
+            OrderService(orders_db, Outbox(orders_db, bus), cached, Watchers(bus), Catalog(orders_db))
+            for _ in range(INSTANCES)
         ]
+        self.catalogs = [Catalog(orders_db) for _ in range(INSTANCES)]
         self.settlements = [Settlement(orders_db, Outbox(orders_db, bus), cached) for _ in range(INSTANCES)]
         self._sweeper = Sweeper(orders_db, Outbox(orders_db, bus), 3600.0, 3600.0, _nobody_works)
         self.payments = [PaymentService(payments_db, Outbox(payments_db, bus)) for _ in range(INSTANCES)]
@@ -137,6 +140,9 @@ class World:
         answers = [event for event in events if event.subject in ORDERS_SETTLE.subjects]
         if asks:
             await self.payments[instance].answer_orders(asks)
+        news = [event for event in events if event.subject == PRODUCT_CHANGED]
+        if news:
+            await self.catalogs[instance].learn(news)
         if answers:
             await self.settlements[instance].settle(answers)
         for event in events:

@@ -10,6 +10,7 @@ from kit.cache import Cache
 from kit.db import Database
 from kit.outbox import Outbox
 from services.orders.cached import CachedOrders
+from services.orders.catalog import Catalog
 from services.orders.service import OrderService
 from services.orders.settlement import Settlement
 from services.orders.sweep import Sweeper
@@ -39,8 +40,15 @@ async def bus(stack: RunningStack) -> AsyncIterator[Bus]:
 
 
 @pytest.fixture
-async def service(orders_db: Database, outbox: Outbox, cache: Cache, bus: Bus) -> AsyncIterator[OrderService]:
-    service = OrderService(orders_db, outbox, CachedOrders(cache), Watchers(bus))
+def catalog(orders_db: Database) -> Catalog:
+    return Catalog(orders_db)
+
+
+@pytest.fixture
+async def service(
+    orders_db: Database, outbox: Outbox, cache: Cache, bus: Bus, catalog: Catalog
+) -> AsyncIterator[OrderService]:
+    service = OrderService(orders_db, outbox, CachedOrders(cache), Watchers(bus), catalog)
     batches = asyncio.create_task(service.batcher.run())
     yield service
     await service.batcher.drain()

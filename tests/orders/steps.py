@@ -13,11 +13,14 @@ from gozon.payments.v1.events_pb2 import (
     PaymentSucceeded,
     RefundFailed,
 )
+from gozon.shop.v1.events_pb2 import ProductChanged
+from gozon.shop.v1.shop_pb2 import Product
 from kit.auth import Identity
 from kit.db import Database
 from kit.events import Event
 from kit.idempotency import key_of
 from kit.ids import new_id
+from services.orders.catalog import Catalog
 from services.orders.events import FACTS, changed_order
 from services.orders.service import Answered, OrderService, Update
 from services.orders.settlement import Settlement
@@ -74,6 +77,20 @@ async def order_in(status: Order.Status, service: OrderService, settlement: Sett
     if status == Order.CANCELED:
         await settlement.settle([declined(order)])
     return await service.get_order(order.id, ADMIN)
+
+
+def product_told(product_id: str, version: int = 1, **fields: Any) -> Event:
+    """An event of the shop: a tea for 150 rubles, on sale, or as it is said."""
+    told = Product(id=product_id, name="tea", price=150, currency="RUB", is_active=True, etag=str(version))
+    for name, value in fields.items():
+        setattr(told, name, value)
+    return Event(new_id(), "shop.product_changed", ProductChanged(product=told).SerializeToString(), "")
+
+
+async def priced(catalog: Catalog, product_id: str) -> tuple[str, int]:
+    """What an order that names a product is told: its name and price. Errors: as Catalog.priced."""
+    [[item], _] = await catalog.priced([OrderItem(product_id=product_id, quantity=1)], "")
+    return item.name, item.price
 
 
 async def refund(

@@ -24,6 +24,7 @@ LOAD = (
               CASE WHEN n % 100 = 0 THEN now() END
        FROM (SELECT user_id, id, row_number() OVER () AS n FROM orders, generate_series(1, 5)) AS of_order""",
     """INSERT INTO idempotency_keys SELECT user_id, 'CreateOrder', id::text, '', '' FROM orders""",
+    "INSERT INTO products SELECT id, 'tea', 10, 'RUB', true, 1 FROM orders",
     *statements.WAITING,
     """ANALYZE""",
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gozon.shop.v1.events_pb2 import InventoryChanged
+from gozon.shop.v1.events_pb2 import InventoryChanged, ProductChanged
 from gozon.shop.v1.shop_pb2 import (
     CreateProductRequest,
     GetInventoryRequest,
@@ -75,7 +75,14 @@ async def told(database: Database) -> list[tuple[str, str, int]]:
     """What waits in the outbox about goods: user, product and how many there are, oldest first."""
     found = []
     for event in await outbox_of(database):
-        assert event.subject == topology.INVENTORY_CHANGED
-        message = InventoryChanged.FromString(event.payload)
-        found.append((message.user_id, message.item.product_id, message.item.quantity))
+        if event.subject != topology.PRODUCT_CHANGED:
+            assert event.subject == topology.INVENTORY_CHANGED
+            message = InventoryChanged.FromString(event.payload)
+            found.append((message.user_id, message.item.product_id, message.item.quantity))
     return found
+
+
+async def told_of_products(database: Database) -> list[Product]:
+    """The products that wait in the outbox, oldest news first."""
+    waiting = [event for event in await outbox_of(database) if event.subject == topology.PRODUCT_CHANGED]
+    return [ProductChanged.FromString(event.payload).product for event in waiting]

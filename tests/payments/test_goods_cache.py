@@ -7,7 +7,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gozon.shop.v1.events_pb2 import InventoryChanged
-from gozon.shop.v1.shop_pb2 import Inventory, ListPopularProductsResponse, PopularProduct, Product
+from gozon.shop.v1.shop_pb2 import (
+    Inventory,
+    ListPopularProductsRequest,
+    ListPopularProductsResponse,
+    PopularProduct,
+    Product,
+)
 from kit.cache import Cache
 from kit.db import Database
 from kit.errors import Unavailable
@@ -18,6 +24,7 @@ from services.payments.goods_cache import POPULAR_SECONDS, CachedInventories, Ca
 from services.payments.service import PaymentService
 from services.payments.shop_api import ShopApi
 from services.topology import INVENTORY_CHANGED
+from tests.payments.payout_steps import call
 from tests.payments.shop_steps import buy, owned, product, shop_on, use
 from tests.payments.steps import account_with
 from tests.support import disconnected_bus, eventually
@@ -76,7 +83,7 @@ class Counted:
 async def valkey(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ValkeyServer]:
     # One that lives may take longer on a busy machine; one that is frozen is asked at once again.
     monkeypatch.setattr("kit.cache.TIMEOUT_SECONDS", 1)
-    monkeypatch.setattr("kit.cache.BREAKER_SECONDS", 0.05)
+    monkeypatch.setattr("kit.cache.PROBE_SECONDS", 0.05)
     monkeypatch.setattr("kit.cache.FORGET_AGAIN_SECONDS", 0.05)
     server = ValkeyServer()
     await server.start()
@@ -274,6 +281,14 @@ async def test_what_the_cache_has_lost_who_counted_it_gives_it_back_for_the_rest
         assert (await one.get(source.popular)).products[0].purchases == 1
     assert source.times == 1
     assert await redis.ttl("popular-products") <= 1_000
+
+
+async def test_what_was_popular_before_a_backup_was_restored_is_left_out(api: ShopApi, ann: str, redis: Redis) -> None:
+    tea = await product(api, 1)
+    counted = [PopularProduct(product=Product(id=id_), purchases=2) for id_ in (new_id(), tea.id)]
+    await redis.set("popular-products", ListPopularProductsResponse(products=counted).SerializeToString())
+    popular = (await api.list_popular_products(ListPopularProductsRequest(), call(ann))).products
+    assert [one.product for one in popular] == [tea]
 
 
 async def test_without_the_cache_each_instance_counts_once(instances: Instances, valkey: ValkeyServer) -> None:

@@ -12,6 +12,8 @@ from gozon.shop.v1.shop_pb2 import (
     CreateProductRequest,
     GetInventoryRequest,
     GetProductRequest,
+    Inventory,
+    InventoryItem,
     ListPopularProductsRequest,
     ListProductsRequest,
     ListPurchasesRequest,
@@ -22,6 +24,7 @@ from gozon.shop.v1.shop_pb2 import (
 from kit.db import Database, sql
 from kit.errors import IdempotencyKeyReused, InvalidArgument, InvalidPageToken, StaleEtag
 from kit.ids import new_id
+from services.payments import shop
 from services.payments.domain import InsufficientFunds
 from services.payments.service import PaymentService
 from services.payments.shop import ProductInactive, ProductNotFound
@@ -105,6 +108,7 @@ async def test_a_product_changes_as_the_mask_and_the_etag_say(api: ShopApi) -> N
         {"update_mask": FieldMask(paths=["*"])},
         {"update_mask": FieldMask(paths=["name"])},
         {"update_mask": FieldMask(paths=["price"])},
+        {"update_mask": FieldMask(paths=["is_active"])},
     ],
     ids=str,
 )
@@ -224,3 +228,10 @@ async def test_taken_off_sale_nobody_buys_it(api: ShopApi, ann: str) -> None:
 
 async def _popular(api: ShopApi, who: str) -> list[Any]:
     return list((await api.list_popular_products(ListPopularProductsRequest(), call(who))).products)
+
+
+def test_the_longest_inventory_passes_the_edge() -> None:
+    """Which transcodes messages up to 1 MiB."""
+    item = InventoryItem(product_id=new_id(), name="🫖" * 200, type=Product.CONSUMABLE, quantity=shop.MAX_OF_A_KIND)
+    item.acquired_at.GetCurrentTime()
+    assert Inventory(user_id=new_id(), items=[item] * shop.MAX_KINDS).ByteSize() < 2**20

@@ -12,6 +12,9 @@ PAID_ONCE = "a purchase that COMPLETED was paid once, and one that FAILED never"
 COST = "a purchase cost its price times its quantity, in the currency of the account"
 AGREES = "goods are what was bought less what was used, and never below zero"
 OWNED_ONCE = "a PERMANENT product is bought and owned once, and not used up"
+PRICES = "Orders prices by what the shop has"
+A_PRODUCT = one("products", "id", "version = 1")
+OF_PRODUCT = "RETURNING id AS product_id"
 # Rule, database, and the lie, which returns what names the row that lies.
 SHOP_LIES = [
     (
@@ -101,4 +104,8 @@ SHOP_LIES = [
         "payments",
         f"DELETE FROM products WHERE id = (SELECT product_id FROM goods WHERE {OWNED}) RETURNING id AS product_id",
     ),
+    (PRICES, "orders", f"UPDATE products SET price = price + 1 WHERE {A_PRODUCT} {OF_PRODUCT}"),
+    (PRICES, "orders", f"DELETE FROM products WHERE {A_PRODUCT} {OF_PRODUCT}"),
+    (PRICES, "payments", f"UPDATE products SET price = 7, version = version + 1 WHERE {A_PRODUCT} {OF_PRODUCT}"),
+    (PRICES, "payments", f"DELETE FROM products WHERE {A_PRODUCT} {OF_PRODUCT}"),
 ]

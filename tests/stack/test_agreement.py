@@ -1,10 +1,10 @@
-"""What Orders and Payments may tell about the same order or refund, and what not."""
+"""What Orders and Payments may tell about the same order, refund or product, and what not."""
 
 from typing import Any
 
 import pytest
 
-from stack.check_agreement import order_problem, refund_problem
+from stack.check_agreement import order_problem, product_problem, refund_problem
 
 Told = dict[str, Any]
 
@@ -153,3 +153,29 @@ def test_a_refund_may_be_told_alike(asked: Told | None, decided: Told | None) ->
 )
 def test_a_refund_may_not_be_told_in_two_ways(asked: Told | None, decided: Told | None) -> None:
     assert refund_problem(asked, decided)
+
+
+KNOWN: Told = {"name": "tea", "price": 5, "currency": "RUB", "is_active": True, "version": 2}
+SOLD = KNOWN | {"settled": True}
+
+
+@pytest.mark.parametrize(
+    ("known", "product"), [(KNOWN, SOLD), (KNOWN, SOLD | YOUNG | {"price": 6, "version": 3}), (None, SOLD | YOUNG)]
+)
+def test_orders_may_know_a_product_as_it_is_or_was_a_moment_ago(known: Told | None, product: Told) -> None:
+    assert product_problem(known, product) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "product"),
+    [
+        (None, SOLD),
+        (KNOWN, None),
+        (KNOWN, SOLD | {"version": 3}),
+        (KNOWN, SOLD | YOUNG | {"version": 1}),
+        *((KNOWN, SOLD | YOUNG | other) for other in ({"name": "x"}, {"price": 6}, {"currency": "USD"})),
+        (KNOWN, SOLD | YOUNG | {"is_active": False}),
+    ],
+)
+def test_orders_may_not_know_a_product_in_another_way(known: Told | None, product: Told | None) -> None:
+    assert product_problem(known, product)

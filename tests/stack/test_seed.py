@@ -18,6 +18,8 @@ async def test_seeding_adds_products_once_however_often_and_leaves_changes_alone
     assert told["Премиум-статус"] == ("PERMANENT", 500, "RUB")
     assert sum(product["added"] for products in both for product in products) == len(first) > 2
 
+    assert [bought["status"] for bought in own_stack.json("demo")["purchases"]] == ["COMPLETED"]
+
     stack = RunningStack.from_status(own_stack.json("status", "--secrets"))
     async with Edge(stack) as edge:
         user, admin = await edge.register(), await edge.sign_in(ADMIN_EMAIL, Home(own_stack.home).secrets().admin)

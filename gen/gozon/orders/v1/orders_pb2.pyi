@@ -88,14 +88,16 @@ class Order(_message.Message):
     def __init__(self, id: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[_Union[Order.Status, str]] = ..., cancel_reason: _Optional[_Union[Order.CancelReason, str]] = ..., items: _Optional[_Iterable[_Union[OrderItem, _Mapping]]] = ..., description: _Optional[str] = ..., total_price: _Optional[int] = ..., currency: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capture: _Optional[_Union[Order.Capture, str]] = ..., paid_price: _Optional[int] = ..., refunded_price: _Optional[int] = ..., etag: _Optional[str] = ..., processed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OrderItem(_message.Message):
-    __slots__ = ("name", "quantity", "price")
+    __slots__ = ("name", "quantity", "price", "product_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
     name: str
     quantity: int
     price: int
-    def __init__(self, name: _Optional[str] = ..., quantity: _Optional[int] = ..., price: _Optional[int] = ...) -> None: ...
+    product_id: str
+    def __init__(self, name: _Optional[str] = ..., quantity: _Optional[int] = ..., price: _Optional[int] = ..., product_id: _Optional[str] = ...) -> None: ...
 
 class CreateOrderRequest(_message.Message):
     __slots__ = ("items", "amount", "description", "currency", "total_price", "capture")

@@ -46,9 +46,14 @@ class OrdersServiceStub:
     With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
     (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
+    An item that names a product of the shop gets its name and price from there. A change in the shop counts a moment later;
+    total_price protects from a price that is not the one that was shown.
+
     Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-    the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
-    another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+    the items; TOTAL_TOO_LARGE; CURRENCY_MISMATCH when products are in different currencies, or in another one than the
+    order); NOT_FOUND (PRODUCT_NOT_FOUND); FAILED_PRECONDITION (PRODUCT_INACTIVE); ALREADY_EXISTS
+    (IDEMPOTENCY_KEY_REUSED) when the key was used with another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many
+    orders wait already.
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]
     """Returns an order of the caller; any order for an admin.
@@ -130,9 +135,14 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
     (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
+    An item that names a product of the shop gets its name and price from there. A change in the shop counts a moment later;
+    total_price protects from a price that is not the one that was shown.
+
     Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-    the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
-    another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+    the items; TOTAL_TOO_LARGE; CURRENCY_MISMATCH when products are in different currencies, or in another one than the
+    order); NOT_FOUND (PRODUCT_NOT_FOUND); FAILED_PRECONDITION (PRODUCT_INACTIVE); ALREADY_EXISTS
+    (IDEMPOTENCY_KEY_REUSED) when the key was used with another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many
+    orders wait already.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Returns an order of the caller; any order for an admin.
@@ -217,9 +227,14 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         With the header (gRPC metadata) `idempotency-key`, at most 128 characters, a repetition within
         (at least) 24 hours returns the first answer and the header `idempotency-replayed: true`.
 
+        An item that names a product of the shop gets its name and price from there. A change in the shop counts a moment later;
+        total_price protects from a price that is not the one that was shown.
+
         Errors: INVALID_ARGUMENT (INVALID_REQUEST; TOTAL_MISMATCH when total_price is not the sum of
-        the items; TOTAL_TOO_LARGE); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED) when the key was used with
-        another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many orders wait already.
+        the items; TOTAL_TOO_LARGE; CURRENCY_MISMATCH when products are in different currencies, or in another one than the
+        order); NOT_FOUND (PRODUCT_NOT_FOUND); FAILED_PRECONDITION (PRODUCT_INACTIVE); ALREADY_EXISTS
+        (IDEMPOTENCY_KEY_REUSED) when the key was used with another request; RESOURCE_EXHAUSTED (OVERLOADED) when too many
+        orders wait already.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from gozon.shop.v1 import shop_pb2 as gozon_dot_shop_dot_v1_dot_shop__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agozon/shop/v1/events.proto\x12\rgozon.shop.v1\x1a\x18gozon/shop/v1/shop.proto\"O\n\x10InventoryChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12*\n\x04item\x18\x02 \x01(\x0b\x32\x1c.gozon.shop.v1.InventoryItemb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agozon/shop/v1/events.proto\x12\rgozon.shop.v1\x1a\x18gozon/shop/v1/shop.proto\"O\n\x10InventoryChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12*\n\x04item\x18\x02 \x01(\x0b\x32\x1c.gozon.shop.v1.InventoryItem\"9\n\x0eProductChanged\x12\'\n\x07product\x18\x01 \x01(\x0b\x32\x16.gozon.shop.v1.Productb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INVENTORYCHANGED']._serialized_start=71
   _globals['_INVENTORYCHANGED']._serialized_end=150
+  _globals['_PRODUCTCHANGED']._serialized_start=152
+  _globals['_PRODUCTCHANGED']._serialized_end=209
 # @@protoc_insertion_point(module_scope)

@@ -13,3 +13,9 @@ class InventoryChanged(_message.Message):
     user_id: str
     item: _shop_pb2.InventoryItem
     def __init__(self, user_id: _Optional[str] = ..., item: _Optional[_Union[_shop_pb2.InventoryItem, _Mapping]] = ...) -> None: ...
+
+class ProductChanged(_message.Message):
+    __slots__ = ("product",)
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    product: _shop_pb2.Product
+    def __init__(self, product: _Optional[_Union[_shop_pb2.Product, _Mapping]] = ...) -> None: ...
