@@ -41,6 +41,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
 # numbers; what range they may have, the process knows, which does not start with another.
 SETTINGS = (
     "users.access_token_seconds",
+    "users.password_hash_kib",
     "orders.cache_seconds",
     "orders.pending_seconds",
     "orders.processing_seconds",

@@ -14,7 +14,19 @@ from xdist.scheduler import LoadScopeScheduling
 from kit.db import Database
 from stack.config import SERVICES
 from stack.home import ADMIN_EMAIL
-from tests.support import HOMES_VARIABLE, Edge, NatsServer, RunningStack, User, fresh_database, gozon, migrate, new_home
+from tests.databases import EmptyDatabases
+from tests.support import (
+    CHEAP_PASSWORDS,
+    HOMES_VARIABLE,
+    Edge,
+    NatsServer,
+    RunningStack,
+    User,
+    fresh_database,
+    gozon,
+    migrate,
+    new_home,
+)
 
 RATE_LIMIT_SCALE = 1000
 """The whole suite comes from one address: limits meant for people must not end it."""
@@ -73,7 +85,7 @@ def stack() -> Iterator[RunningStack]:
         # Nobody processes orders, or asks for that again: what tests have just read must not change by itself.
         calm = ["--instances", "worker-orders=0", "--setting", "orders.processing_seconds=86400"]
         scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
-        up = gozon("up", "--home", str(home), "--free-ports", *scale, *calm, timeout=UP_SECONDS)
+        up = gozon("up", "--home", str(home), "--free-ports", *scale, *calm, *CHEAP_PASSWORDS, timeout=UP_SECONDS)
         if up.returncode:
             pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
         yield running(home)
@@ -99,7 +111,7 @@ async def edge(stack: RunningStack) -> AsyncIterator[Edge]:
 
 @pytest.fixture(scope="session")
 def new_user(edge: Edge) -> NewUser:
-    """Makes a user with a token; costs 0.1 s of a core, so share the users of the fixtures below where you can."""
+    """Makes a user with a token, by two requests: share the users of the fixtures below where you can."""
     return edge.register
 
 
@@ -133,13 +145,20 @@ async def templates(stack: RunningStack) -> AsyncIterator[dict[str, str]]:
         yield names
 
 
+@pytest.fixture(scope="session")
+async def empty_databases(stack: RunningStack, templates: dict[str, str]) -> AsyncIterator[EmptyDatabases]:
+    """Databases without rows, which tests use one after the other."""
+    async with AsyncExitStack() as opened:
+        yield EmptyDatabases(stack, templates, opened)
+
+
 @pytest.fixture
-async def new_database(stack: RunningStack, templates: dict[str, str]) -> AsyncIterator[NewDatabase]:
+async def new_database(stack: RunningStack, empty_databases: EmptyDatabases) -> AsyncIterator[NewDatabase]:
     """Makes an empty database with a service's tables, for one test."""
     async with AsyncExitStack() as exits:
 
         async def make(service: str) -> Database:
-            name = await exits.enter_async_context(fresh_database(stack, service, templates[service]))
+            name = await exits.enter_async_context(empty_databases.one(service))
             database = Database(stack.url_of(service, name))
             exits.push_async_callback(database.close)
             return database

@@ -12,7 +12,7 @@ from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
 from services.users.api import RULES, UsersApi
-from services.users.service import UserService
+from services.users.service import HASH_KIB, UserService
 from services.users.tokens import TokenIssuer
 
 
@@ -23,6 +23,8 @@ class UsersSettings(Settings):
     """Folder of the private keys that sign access tokens; see kit/keys.py."""
     access_token_seconds: int = Field(default=ACCESS_TOKEN_SECONDS, gt=0, le=24 * 3600)
     """How long an access token is valid."""
+    password_hash_kib: int = Field(default=HASH_KIB, ge=1024, le=1024 * 1024)
+    """Memory of the hash of each password that is set from now on, in KiB: what it costs to guess, and to sign in."""
     admin_email: str = ""
     """Whom `migrate` makes the first administrator when there is none; empty: nobody."""
     admin_password: SecretStr = SecretStr("")
@@ -39,7 +41,7 @@ async def serve(settings: UsersSettings) -> None:
         return issuer.jwks()
 
     database = Database(settings.database_url)
-    service = UserService(database)
+    service = UserService(database, settings.password_hash_kib)
     api = UsersApi(service, issuer, settings.worker_secret.get_secret_value())
     await rpc.serve(
         settings.listen,
@@ -59,7 +61,8 @@ async def migrated(settings: UsersSettings) -> None:
     """Makes the first administrator."""
     if settings.admin_email:
         database = Database(settings.database_url)
-        await UserService(database).create_first_admin(settings.admin_email, settings.admin_password.get_secret_value())
+        service = UserService(database, settings.password_hash_kib)
+        await service.create_first_admin(settings.admin_email, settings.admin_password.get_secret_value())
         await database.close()
 
 

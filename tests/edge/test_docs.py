@@ -123,8 +123,8 @@ async def examples(edge: Edge) -> tuple[User, dict[str, str]]:
 async def test_try_it_out_works_for_each_kind_of_input(page: Page, examples: tuple[User, dict[str, str]]) -> None:
     user, values = examples
     await _authorize(page, user)
-    # A form; nothing; a query; a path; a body with a header that is required, one that is not; a stream.
-    names = {"Token", "GetMe", "ListOrders", "ListEntries", "Deposit", "UpdateOrder", "WatchOrder"}
+    # A form; a query; a path and a body with a header that is required; a stream. What there is else, is above.
+    names = {"Token", "ListOrders", "Deposit", "WatchOrder"}
     operations = {o["operationId"]: o for item in DOCUMENT["paths"].values() for o in item.values()}
     for name in names:
         await _execute(page, name, values, *operations[name]["responses"])

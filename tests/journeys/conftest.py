@@ -7,7 +7,7 @@ import pytest
 
 from stack.home import Home, Stack
 from tests.conftest import RATE_LIMIT_SCALE
-from tests.support import gozon, new_home
+from tests.support import CHEAP_PASSWORDS, gozon, new_home
 
 Mortal = Callable[..., Stack]
 
@@ -21,8 +21,8 @@ def mortal() -> Iterator[Mortal]:
 
     def start(*arguments: str) -> Stack:
         homes.append(new_home())
-        scale = ("--rate-limit-scale", str(RATE_LIMIT_SCALE))
-        up = gozon("up", "--home", str(homes[-1]), "--free-ports", *scale, "--instances", WORKERLESS, *arguments)
+        quick = ("--rate-limit-scale", str(RATE_LIMIT_SCALE), "--instances", WORKERLESS, *CHEAP_PASSWORDS)
+        up = gozon("up", "--home", str(homes[-1]), "--free-ports", *quick, *arguments)
         assert up.returncode == 0, up.stdout + up.stderr
         return Stack.load(Home(homes[-1]))
 

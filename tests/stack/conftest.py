@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import support
-from tests.support import gozon
+from tests.support import CHEAP_PASSWORDS, gozon
 
 MAX_DEPOSIT = 5_000_000
 
@@ -33,7 +33,7 @@ class OwnStack:
     def up(self) -> None:
         """Starts it on free ports with a setting of its own; fails the test when it does not come up."""
         own = ("--instances", "worker-orders=0", "--setting", f"payments.max_deposit={MAX_DEPOSIT}")
-        result = self.gozon("up", "--free-ports", "--rate-limit-scale", "100", *own)
+        result = self.gozon("up", "--free-ports", "--rate-limit-scale", "100", *own, *CHEAP_PASSWORDS)
         assert result.returncode == 0, result.stdout + result.stderr
 
     def process(self, name: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ async def test_both_cost_the_same_work(users_db: Database, monkeypatch: pytest.M
         assert len(verified) == attempts
         assert await count(users_db, "attempts WHERE failures = 1") == attempts
     assert len({str(parameters) for parameters in verified}) == 1
-    assert verified[0].type == argon2.Type.ID
+    assert verified[0] == argon2.profiles.RFC_9106_LOW_MEMORY
 
 
 async def test_only_registering_tells_that_an_email_is_taken(edge: Edge, victim: Owner) -> None:
