@@ -73,6 +73,8 @@ class Found:
     """Seconds a second while nothing is told."""
     cpu: Mapping[str, float]
     """Seconds."""
+    others_cores: float
+    """How many cores everybody else kept busy meanwhile, the services and servers too."""
 
     def problems(self) -> list[str]:
         """Returns what must not be."""
@@ -83,7 +85,8 @@ class Found:
         for user_id, heard in self.heard.items():
             counted["that say that something may be missing"] += heard.greetings != [HELLO]
             counted += told.judge(facts_of[user_id], self.script[user_id], heard.lines)
-        return [f"{number} messages {kind}" for kind, number in counted.items() if number]
+        found = [f"{number} messages {kind}" for kind, number in counted.items() if number]
+        return found + [f"{name} has no sockets" for name, number in self.sockets.items() if not number]
 
 
 async def measure(sockets: int, instances: int, rate: float, seconds: float) -> Found:
@@ -108,13 +111,13 @@ async def measure(sockets: int, instances: int, rate: float, seconds: float) -> 
             meter, began = Meter(watched), time.time()
             orders = await _order(stack, tokens, rate, seconds)
             due = await _until_heard(stack, clients, began, sockets)
-            cpu, _, _ = meter.stop()
+            cpu, _, others = meter.stop()
             took = time.time() - began
         if sum(fact.type == told.PAID for fact in due) != orders:
             raise RuntimeError(f"{orders} orders were accepted, and not all of them paid")
         script, heard = await told.script(stack, users), told.read(stack.home.path / "heard", users)
     silent = {name: used / SILENT_SECONDS for name, used in silent.items()}
-    return Found(due, script, heard, took, number_of, empty_bytes, open_bytes, silent, cpu)
+    return Found(due, script, heard, took, number_of, empty_bytes, open_bytes, silent, cpu, others / took)
 
 
 async def _note_commits(stack: Stack) -> None:
@@ -215,12 +218,14 @@ def show(found: Found) -> None:
 
 def _times(found: Found) -> Table:
     """How long after its commit a message was heard, and after the making of its event, which is a bit earlier."""
-    table = _table("Commit to client, ms", "messages", "p50", "p99", "worst", "event to client p50", "p99")
+    table = _table("Commit to client, ms", "messages", "p50", "p99", "worst", "event p50", "event p99")
     lines = [
         (*line, *times) for heard in found.heard.values() for line, times in zip(heard.lines, heard.times, strict=True)
     ]
     for kind in (told.CREATED, told.PAID, told.BALANCE, "all"):
         chosen = [(fact, at, made) for _, fact, at, made in lines if kind in (fact.type, "all") and fact in found.due]
+        if len(chosen) < 2:
+            continue
         commits = [(at - found.due[fact]) * 1e3 for fact, at, _ in chosen]
         events = [(at - made) * 1e3 for _, at, made in chosen]
         ms = (*_percentiles(commits), max(commits), *_percentiles(events))
@@ -232,15 +237,15 @@ def _costs(found: Found) -> Table:
     """What sockets cost: memory, CPU while nothing is told, and CPU of each message, pings included."""
     messages = sum(len(heard.lines) for heard in found.heard.values())
     table = _table(
-        f"Cost at {messages / found.seconds:,.0f} messages a second",
+        f"Cost at {messages / found.seconds:,.0f} messages a second; all others used {found.others_cores:.2f} cores",
         *("sockets", "MiB without", "MiB with", "KiB a socket", "silent, of a core", "CPU µs a message"),
     )
     for name, number in found.sockets.items():
         memory = ["", "", ""]
         if name in found.empty_bytes:
             empty, full = found.empty_bytes[name], found.open_bytes[name]
-            memory = [f"{empty / 2**20:.0f}", f"{full / 2**20:.0f}", f"{(full - empty) / number / 1024:.1f}"]
-        cpu = [f"{found.silent_cpu[name]:.1%}", f"{found.cpu[name] / messages * 1e6:.0f}"]
+            memory = [f"{empty / 2**20:.0f}", f"{full / 2**20:.0f}", f"{(full - empty) / max(number, 1) / 1024:.1f}"]
+        cpu = [f"{found.silent_cpu[name]:.1%}", f"{found.cpu[name] / max(messages, 1) * 1e6:.0f}"]
         table.add_row(name, f"{number:,}", *memory, *cpu)
     return table
 
@@ -270,8 +275,8 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         found = uvloop.run(measure(given.sockets, given.instances, given.rate, given.seconds))
-        show(found)
         problems = found.problems()
+        show(found)
     except (RuntimeError, OSError) as error:
         problems = [repr(error)]
     except (KeyboardInterrupt, asyncio.CancelledError):
