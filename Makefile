@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular load-million chaos clean
+.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular bench-push load-million chaos clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -150,6 +150,9 @@ bench-cache: .venv/.dev ## Measure reads of inventories while Valkey answers, is
 
 bench-popular: .venv/.dev ## Measure popular products with a million purchases in the last week; takes minutes
 	@$(BIN)/python -m tests.bench.popular $(ARGS)
+
+bench-push: .venv/.dev ## Measure 2,000 WebSockets while 200 orders a second settle: all heard, in order, how soon, at what cost
+	@$(BIN)/python -m tests.bench.push $(ARGS)
 
 load-million: .venv/.dev ## Load a million orders and measure reads, plans and the check with them; takes minutes
 	@$(BIN)/python -m tests.bench.million $(ARGS)

@@ -32,8 +32,14 @@ def mortal() -> Iterator[Mortal]:
 
 
 async def half_a_minute_later(stack: Stack) -> None:
-    """Has it that what Orders asks Payments was asked half a minute earlier: so long it waits until it asks again."""
+    """Has it that what Orders asks Payments was asked half a minute earlier: so long it waits until it asks again.
+
+    Orders that wait for their money are as much older, as they would be then.
+    """
     connection = await asyncpg.connect(stack.database_url("orders"))
+    await connection.execute(
+        "UPDATE orders SET created_at = created_at - interval '30 seconds' WHERE status = 'PENDING'"
+    )
     for table in ("orders", "refunds"):
         await connection.execute(f"UPDATE {table} SET asked_at = asked_at - interval '30 seconds'")
     await connection.close()
