@@ -1,7 +1,6 @@
 """/docs: Swagger UI as it is served, and as a person uses it in a browser."""
 
 import json
-import shutil
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,14 +10,11 @@ import pytest
 import yaml
 from playwright.async_api import Locator, Page, async_playwright
 
+from tests.browser import CHROMIUM, needs_chromium
 from tests.edge.expect import assert_error
 from tests.support import Edge, User
 from tools import openapi
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no browser: apt-get install chromium (or google-chrome)"
-)
 DOCUMENT = yaml.safe_load(openapi.RESULT.read_text())
 # The body of an answer on the page.
 ANSWER = ".live-responses-table .response-col_description pre code"

@@ -61,10 +61,10 @@ function Frame() {
   }, [path, language.value]);
   return (
     <div class="frame">
-      <a class="skip" href={`#/${path}`} onClick={() => main.current?.focus()}>
-        {t("skip")}
-      </a>
       <header class="side">
+        <a class="skip" href={`#/${path}`} onClick={() => main.current?.focus()}>
+          {t("skip")}
+        </a>
         <a class="brand" href="#/wallet">
           <img src="/favicon.svg" alt="" width="32" height="32" />
           {t("appName")}

@@ -1,5 +1,5 @@
 // Amounts and moments as people read them. Amounts are minor units (kopeks, cents) in strings, and never become floats.
-import { language } from "./i18n";
+import { locale } from "./i18n";
 
 /** Returns how many digits of a currency come after the point. */
 function digits(currency: string): number {
@@ -7,9 +7,10 @@ function digits(currency: string): number {
 }
 
 export function money(minor: string | bigint, currency: string, { sign = false } = {}): string {
-  const format = new Intl.NumberFormat(language.value, {
+  const format = new Intl.NumberFormat(locale.value, {
     style: "currency",
     currency,
+    currencyDisplay: "narrowSymbol",
     ...(sign && { signDisplay: "exceptZero" }),
   });
   return format.format(decimal(minor, currency) as Intl.StringNumericLiteral);
@@ -38,9 +39,9 @@ export function moment(at: string | undefined): string {
   const date = new Date(at);
   const isToday = date.toDateString() === new Date().toDateString();
   const time = { hour: "2-digit", minute: "2-digit" } as const;
-  return date.toLocaleString(language.value, isToday ? time : { day: "numeric", month: "short", ...time });
+  return date.toLocaleString(locale.value, isToday ? time : { day: "numeric", month: "short", ...time });
 }
 
 export function exactly(at: string): string {
-  return new Date(at).toLocaleString(language.value, { dateStyle: "medium", timeStyle: "medium" });
+  return new Date(at).toLocaleString(locale.value, { dateStyle: "medium", timeStyle: "medium" });
 }

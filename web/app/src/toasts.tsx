@@ -5,7 +5,7 @@ import { t, type Key } from "./i18n";
 import { en } from "./i18n/en";
 import { listen, type News } from "./live";
 
-type Tone = "good" | "bad" | "plain";
+type Tone = "good" | "bad" | "note";
 interface Toast {
   id: number;
   text: string;
@@ -24,7 +24,7 @@ export async function askToNotify(): Promise<void> {
   canNotify.value = await Notification.requestPermission();
 }
 
-export function toast(text: string, tone: Tone = "plain", href?: string): void {
+export function toast(text: string, tone: Tone = "note", href?: string): void {
   const id = ++last;
   toasts.value = [...toasts.value, { id, text, tone, href }].slice(-MOST);
   setTimeout(() => dismiss(id), SECONDS * 1000);

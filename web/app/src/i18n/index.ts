@@ -1,5 +1,5 @@
 // Words in the user's language. A new language is a file like ru.ts and a line here.
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { Refused, Unreachable } from "../api/client";
 import { en, type Key } from "./en";
 import { ru } from "./ru";
@@ -23,6 +23,9 @@ export const language = signal<Language>(isKnown(chosen) ? chosen : (preferred ?
 effect(() => {
   document.documentElement.lang = language.value;
 });
+
+/** What numbers and dates go by: British or American English, say. */
+export const locale = computed(() => navigator.languages.find((name) => name.startsWith(language.value)) ?? language.value);
 
 export function choose(name: Language): void {
   language.value = name;

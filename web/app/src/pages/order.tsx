@@ -7,6 +7,7 @@ import { listen } from "../live";
 import { isAdmin, userId } from "../session";
 import { setOrder } from "../stores";
 import { Badge, Moment, Problem, Skeleton } from "../ui";
+import { titleOf } from "./orders";
 
 export function OrderPage({ id }: { id: string }) {
   const order = useSignal<Order | undefined>(undefined);
@@ -69,7 +70,7 @@ export function OrderPage({ id }: { id: string }) {
         ← {t("orders")}
       </a>
       <div class="title">
-        <h1>{known.description || t("order")}</h1>
+        <h1>{titleOf(known)}</h1>
         <span data-testid="status">
           <Badge status={status} />
         </span>
@@ -124,10 +125,10 @@ export function OrderPage({ id }: { id: string }) {
           <ol class="timeline">
             {changes.value.map((change, index) => (
               <li key={index} class={change.status.toLowerCase()}>
-                <b>{t(`status.${change.status}`)}</b>
+                <b>{change.cause === "PROCESSING" ? t("processed") : t(`status.${change.status}`)}</b>
                 <small>
                   <Moment at={change.changed_at} />
-                  {" · " + t(`cause.${change.cause}`)}
+                  {change.cause !== "PROCESSING" && ` · ${t(`cause.${change.cause}`)}`}
                 </small>
                 {change.cancel_reason !== "CANCEL_REASON_UNSPECIFIED" && <p>{t(`cancel.${change.cancel_reason}`)}</p>}
                 {change.refunded !== "0" && <p>{`${t("refundedPrice")}: ${money(change.refunded, currency)}`}</p>}

@@ -31,11 +31,10 @@ export function OrdersPage() {
 }
 
 export function OrderLine({ order }: { order: Order }) {
-  const title = order.description || order.items?.map(({ name, quantity }) => `${name} × ${quantity}`).join(", ");
   return (
     <li>
       <div>
-        <a href={`#/orders/${order.id}`}>{title || t("order")}</a>
+        <a href={`#/orders/${order.id}`}>{titleOf(order)}</a>
         <small>
           <Moment at={order.created_at} />
         </small>
@@ -46,6 +45,11 @@ export function OrderLine({ order }: { order: Order }) {
       </div>
     </li>
   );
+}
+
+/** Returns what an order is called: news of new orders come without items. */
+export function titleOf({ description, items }: Order): string {
+  return description || (items ?? []).map(({ name, quantity }) => `${name} × ${quantity}`).join(", ") || t("order");
 }
 
 interface Line {
@@ -83,7 +87,7 @@ function NewOrder() {
       setOrder(order);
       draft.clear();
       tried.value = false;
-      toast(t("orderAccepted"), "plain", `#/orders/${order.id}`);
+      toast(t("orderAccepted"), "note", `#/orders/${order.id}`);
       go(`/orders/${order.id}`);
     },
   );
@@ -123,7 +127,7 @@ function NewOrder() {
       <h2>{t("newOrder")}</h2>
       <Form onSubmit={send}>
         {lines.map((line, index) => (
-          <fieldset key={index} class="order-line" disabled={isBusy.value}>
+          <fieldset key={index} class={lines.length > 1 ? "order-line removable" : "order-line"} disabled={isBusy.value}>
             <legend class="hidden">{`${t("item")} ${index + 1}`}</legend>
             <Field
               label={t("lineName")}
@@ -160,7 +164,7 @@ function NewOrder() {
             )}
           </fieldset>
         ))}
-        <div class="line">
+        <div class="line wrapped">
           <button type="button" class="quiet" disabled={isBusy.value} onClick={() => change({ lines: [...lines, EMPTY] })}>
             {t("addLine")}
           </button>
@@ -203,7 +207,7 @@ function NewOrder() {
         </label>
         <Fate isWaiting={isWaiting.value} error={error.value} />
         <button type="submit" class="wide" disabled={isBusy.value}>
-          {t("placeOrder", { amount: money(total.value, currency) })}
+          {total.value ? t("placeOrder", { amount: money(total.value, currency) }) : t("place")}
         </button>
       </Form>
     </section>

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { call, Refused, type Account, type Entry } from "../api/client";
 import { minor, money } from "../format";
 import { t } from "../i18n";
@@ -68,15 +68,21 @@ interface Funds {
 function AddFunds() {
   const draft = useDraft("funds", { amount: "", currency: "RUB" });
   const isWrong = useSignal(false);
+  const added = useRef("0");
   const currency = account.value?.currency ?? draft.value.value.currency;
-  const { isBusy, isWaiting, error, submit } = useIntent<Funds, Account>("funds", pay, (fresh) => {
+  const { isBusy, isWaiting, error, submit } = useIntent<Funds, Account>("funds", send, (fresh) => {
     setAccount(fresh);
     void entries.load();
     draft.clear();
-    toast(t("balance") + ": " + money(fresh.balance, fresh.currency), "good");
+    toast(t("fundsAdded", { amount: money(added.current, fresh.currency) }), "good");
   });
 
-  function send(): void {
+  function send(funds: Funds, key: string): Promise<Account> {
+    added.current = funds.amount;
+    return pay(funds, key);
+  }
+
+  function begin(): void {
     const amount = minor(draft.value.value.amount, currency);
     isWrong.value = amount === undefined;
     if (amount !== undefined) submit({ amount: amount.toString(), currency });
@@ -86,7 +92,7 @@ function AddFunds() {
   return (
     <section class="card">
       <h2>{t("addFunds")}</h2>
-      <Form onSubmit={send}>
+      <Form onSubmit={begin}>
         <div class="line">
           <Field
             label={t("amount")}
