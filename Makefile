@@ -24,7 +24,9 @@ help: ## List the targets
 
 # --- Running it
 
-up: .venv/.stack web/app/dist/.built ## Install what is missing, start everything, wait until it is ready
+# Who has no way to npm's packages has no page; all else works without it.
+up: .venv/.stack ## Install what is missing, start everything, wait until it is ready
+	@$(MAKE) web || echo 'The page is not built, so there is none at /; all else starts without it.'
 	@$(GOZON) up $(ARGS)
 
 down: .venv/.stack ## Stop everything; the data stays
@@ -56,6 +58,9 @@ reset: .venv/.stack ## Stop everything and delete the data, after a question
 
 migrate: .venv/.stack ## Bring the databases of the running stack up to date
 	@$(GOZON) migrate $(ARGS)
+
+web: .venv/.stack web/app/dist/.built ## Build the page, if a source of it changed
+	@:
 
 # --- Working on it
 
@@ -196,8 +201,6 @@ web/app/dist/.built: web/app/node_modules/.installed edge/openapi.yaml $(WEB_SOU
 	@echo 'Building the page'
 	@$(WITH_BIN) npm --prefix web/app run --silent build
 	@touch $@
-
-web: .venv/.stack web/app/dist/.built ## Build the page from web/app, if it is not built
 
 .venv/.clients: .venv/.dev
 	@echo 'Installing Go and Node.js into .venv'
