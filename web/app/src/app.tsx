@@ -14,7 +14,7 @@ import { ShopPage } from "./pages/shop";
 import { SignInPage } from "./pages/sign-in";
 import { WalletPage } from "./pages/wallet";
 import { route } from "./router";
-import { isAdmin, isSignedIn, loadMe, me, signOut } from "./session";
+import { isAdmin, isSignedIn, loadMe, me, signOut, userId } from "./session";
 import { theme, type Theme } from "./theme";
 import { askToNotify, canNotify, Toasts } from "./toasts";
 
@@ -35,11 +35,11 @@ const SECTIONS: readonly Section[] = [
 
 export function App() {
   useSignalEffect(() => {
-    if (isSignedIn.value && !me.peek()) void loadMe().catch(() => undefined);
+    if (userId.value && me.peek()?.id !== userId.value) void loadMe().catch(() => undefined);
   });
   return (
     <>
-      {isSignedIn.value ? <Frame /> : <SignInPage settings={<Settings />} />}
+      {isSignedIn.value ? <Frame key={userId.value} /> : <SignInPage settings={<Settings />} />}
       <Toasts />
     </>
   );

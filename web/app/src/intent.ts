@@ -9,7 +9,12 @@ import { userId } from "./session";
 interface Written<B> {
   key: string;
   body: B;
+  /** When it was first sent. */
+  at: number;
 }
+
+/** Keys are kept for 24 hours: after that it could happen once more. */
+const KEPT_MS = 23 * 3600_000;
 
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 15_000;
@@ -21,22 +26,28 @@ export function useIntent<B, A>(name: string, send: (body: B, key: string) => Pr
   const error = useSignal<unknown>(undefined);
   const stored = `gozon.intent.${userId.value}.${name}`;
   const alive = useRef(true);
+  // What was answered by an error that says neither yes nor no.
+  const unsure = useRef<Written<B> | undefined>(undefined);
 
-  async function pursue({ key, body }: Written<B>): Promise<void> {
+  async function pursue(written: Written<B>): Promise<void> {
     if (isBusy.value) return;
     isBusy.value = true;
     error.value = undefined;
+    unsure.current = undefined;
     for (let pause = FIRST_PAUSE_MS; alive.current; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       try {
-        const answer = await send(body, key);
+        const answer = await send(written.body, written.key);
         sessionStorage.removeItem(stored);
         if (alive.current) done(answer);
         break;
       } catch (problem) {
         const again = problem instanceof Unreachable || (problem instanceof Refused && problem.isTemporary);
         if (!again) {
-          sessionStorage.removeItem(stored);
           error.value = problem;
+          const status = problem instanceof Refused ? problem.status : 500;
+          if (status >= 500) unsure.current = written;
+          // Who is signed out in the middle of it goes on after signing in.
+          if (status !== 401) sessionStorage.removeItem(stored);
           break;
         }
         isWaiting.value = true;
@@ -49,8 +60,9 @@ export function useIntent<B, A>(name: string, send: (body: B, key: string) => Pr
 
   useEffect(() => {
     alive.current = true;
-    const written = sessionStorage.getItem(stored);
-    if (written) void pursue(JSON.parse(written) as Written<B>);
+    const text = sessionStorage.getItem(stored);
+    const written = text ? (JSON.parse(text) as Written<B>) : undefined;
+    if (written && written.at > Date.now() - KEPT_MS) void pursue(written);
     return () => void (alive.current = false);
   }, []);
 
@@ -61,7 +73,8 @@ export function useIntent<B, A>(name: string, send: (body: B, key: string) => Pr
     error,
     submit(body: B): void {
       if (isBusy.value) return;
-      const written = { key: newKey(), body };
+      const isSame = JSON.stringify(unsure.current?.body) === JSON.stringify(body);
+      const written = isSame && unsure.current ? unsure.current : { key: newKey(), body, at: Date.now() };
       sessionStorage.setItem(stored, JSON.stringify(written));
       void pursue(written);
     },

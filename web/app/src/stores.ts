@@ -17,6 +17,8 @@ export class List<T> {
   readonly next = signal("");
   readonly error = signal<unknown>(undefined);
   private latest = 0;
+  private isReading = false;
+  private told: ((items: T[]) => T[])[] = [];
 
   constructor(private readonly read: (pageToken: string | undefined) => Promise<Page<T>>) {}
 
@@ -24,9 +26,17 @@ export class List<T> {
   load = (): Promise<void> => this.fetch(undefined);
   more = (): Promise<void> => this.fetch(this.next.value);
 
+  /** Changes what is there; and what is just being read, which may be older. */
+  change(how: (items: T[]) => T[]): void {
+    if (this.isReading) this.told.push(how);
+    if (this.items.value) this.items.value = how(this.items.value);
+  }
+
   /** Forgets everything, and what is under way. */
   clear(): void {
     this.latest++;
+    this.isReading = false;
+    this.told = [];
     this.items.value = undefined;
     this.next.value = "";
     this.error.value = undefined;
@@ -34,15 +44,20 @@ export class List<T> {
 
   private async fetch(pageToken: string | undefined): Promise<void> {
     const number = ++this.latest;
+    if (!this.isReading) this.told = [];
+    this.isReading = true;
     try {
       const page = await this.read(pageToken);
       // Somebody asked again meanwhile, and gets what is newer.
       if (number !== this.latest) return;
-      this.items.value = pageToken ? [...(this.items.value ?? []), ...page.items] : page.items;
+      const items = pageToken ? [...(this.items.value ?? []), ...page.items] : page.items;
+      this.items.value = this.told.reduce((known, how) => how(known), items);
       this.next.value = page.next;
       this.error.value = undefined;
     } catch (problem) {
       if (number === this.latest) this.error.value = problem;
+    } finally {
+      if (number === this.latest) this.isReading = false;
     }
   }
 }
@@ -97,16 +112,15 @@ export function setAccount(fresh: Account): void {
 }
 
 export function setOrder(fresh: Partial<Order> & Pick<Order, "id" | "etag">): void {
-  orders.items.value = merged(orders.items.value, fresh as Order);
+  orders.change((known) => merged(known, fresh as Order));
 }
 
 export function setPayout(fresh: Payout): void {
-  payouts.items.value = merged(payouts.items.value, fresh);
+  payouts.change((known) => merged(known, fresh));
 }
 
 /** Puts what is new at its place, or in front; etags are numbers that grow. */
-function merged<T extends { id: string; etag: string }>(known: T[] | undefined, fresh: T): T[] | undefined {
-  if (!known) return known;
+function merged<T extends { id: string; etag: string }>(known: T[], fresh: T): T[] {
   const place = known.findIndex(({ id }) => id === fresh.id);
   const old = known[place];
   if (!old) return [fresh, ...known];
@@ -114,11 +128,11 @@ function merged<T extends { id: string; etag: string }>(known: T[] | undefined, 
 }
 
 export function setItem(fresh: InventoryItem): void {
-  const known = inventory.items.value;
-  if (!known) return;
-  const place = known.findIndex(({ product_id }) => product_id === fresh.product_id);
-  if (fresh.quantity === "0") inventory.items.value = known.filter((_, index) => index !== place);
-  else inventory.items.value = place < 0 ? [fresh, ...known] : known.with(place, fresh);
+  inventory.change((known) => {
+    const place = known.findIndex(({ product_id }) => product_id === fresh.product_id);
+    if (fresh.quantity === "0") return known.filter((_, index) => index !== place);
+    return place < 0 ? [fresh, ...known] : known.with(place, fresh);
+  });
 }
 
 function apply(news: News): void {

@@ -39,8 +39,16 @@ export function start(): void {
     const said = words(news);
     if (!said) return;
     toast(...said);
-    if (document.hidden && canNotify.value === "granted") new Notification(t("appName"), { body: said[0] });
+    if (document.hidden && canNotify.value === "granted") notify(said[0]);
   });
+}
+
+function notify(text: string): void {
+  try {
+    new Notification(t("appName"), { body: text });
+  } catch {
+    // Phones have them for service workers only.
+  }
 }
 
 function words(news: News): [string, Tone, string] | undefined {

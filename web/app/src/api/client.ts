@@ -47,9 +47,9 @@ export class Refused extends Error {
     super(message);
   }
 
-  /** Whether it may or may not have happened, or would happen later: send it again, with the same key. */
+  /** Whether it gets better by sending it again, with the same key (docs/clients.md). */
   get isTemporary(): boolean {
-    return this.status === 429 || this.status >= 500;
+    return [429, 502, 503, 504].includes(this.status);
   }
 }
 

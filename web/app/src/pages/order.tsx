@@ -23,7 +23,7 @@ export function OrderPage({ id }: { id: string }) {
         call("get", "/orders/{order_id}/history", { path }),
       ]);
       show(found);
-      changes.value = history.changes;
+      if (history.changes.length >= changes.value.length) changes.value = history.changes;
     } catch (problem) {
       error.value = problem;
     }

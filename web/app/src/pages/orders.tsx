@@ -1,6 +1,6 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { call, type Order, type Product } from "../api/client";
+import { call, Refused, type Order, type Product } from "../api/client";
 import { decimal, minor, money } from "../format";
 import { t } from "../i18n";
 import { useDraft, useIntent } from "../intent";
@@ -92,10 +92,19 @@ function NewOrder() {
     },
   );
 
-  useEffect(() => {
-    const query = { page_size: 50, is_active: true };
-    call("get", "/products", { query }).then((found) => (products.value = found.products), () => undefined);
-  }, []);
+  async function loadProducts(): Promise<void> {
+    const found = await call("get", "/products", { query: { page_size: 50, is_active: true } });
+    products.value = found.products;
+    // What was put in before a price changed.
+    const priced = (line: Line) => {
+      const product = found.products.find(({ id }) => id === line.productId);
+      return product ? { ...line, name: product.name, price: decimal(product.price, product.currency) } : line;
+    };
+    change({ lines: draft.value.value.lines.map(priced) });
+  }
+
+  const isMispriced = error.value instanceof Refused && error.value.reason === "TOTAL_MISMATCH";
+  useEffect(() => void loadProducts().catch(() => undefined), [isMispriced]);
 
   const change = (values: Partial<typeof BLANK>) => draft.set({ ...draft.value.value, ...values });
   const put = (index: number, values: Partial<Line>) =>
