@@ -143,6 +143,46 @@ async def test_an_admin_ships_and_the_customer_sees_it(open_page: OpenPage, edge
 
 
 @needs_chromium
+async def test_what_is_bought_is_in_the_inventory_and_can_be_used(open_page: OpenPage, edge: Edge, admin: User) -> None:
+    user = await edge.register()
+    await edge.deposit(user, 100_000)
+    name = f"Boost {uuid.uuid4().hex}"
+    product = {"name": name, "price": 250, "type": "CONSUMABLE"}
+    assert (await edge.rest.post("/products", json=product, headers=admin.headers)).status_code == 201
+    page = await open_page(user, "shop")
+    inventory = await open_page(user, "inventory")
+
+    offer = page.get_by_role("listitem").filter(has_text=name)
+    await offer.get_by_role("button", name="+").click()
+    await offer.get_by_role("button", name="Buy").click()
+
+    await _toast(page, f"Bought: {name}").wait_for()
+    await page.get_by_text("Available: ₽995.00").wait_for()
+    # Another window of his hears of it.
+    await inventory.get_by_text("\N{MULTIPLICATION SIGN} 2").wait_for()
+    await inventory.get_by_role("button", name=f"Use one: {name}").click()
+    await inventory.get_by_text("\N{MULTIPLICATION SIGN} 1").wait_for()
+    await page.get_by_text("You have 1").wait_for()
+
+
+@needs_chromium
+async def test_a_payout_arrives_and_a_mistyped_card_is_named(open_page: OpenPage, edge: Edge) -> None:
+    user = await edge.register()
+    await edge.deposit(user, 100_000)
+    page = await open_page(user, "payouts")
+
+    await page.get_by_label("Amount").fill("100")
+    await page.get_by_label("Card number").fill("4111 1111 1111 1112")
+    await page.get_by_role("button", name="Pay out").click()
+    await page.get_by_text("This is no card number.").wait_for()
+    await page.get_by_label("Card number").fill("4111 1111 1111 1111")
+    await page.get_by_role("button", name="Pay out").click()
+
+    await _toast(page, "Payout of ₽100.00 has arrived").wait_for()
+    await _has(page.get_by_test_id("balance"), "₽900.00")
+
+
+@needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en", "ru"])
 async def test_every_view_can_be_used_by_everybody(open_page: OpenPage, edge: Edge, locale: str, scheme: str) -> None:
