@@ -5,13 +5,17 @@ kept: they had no effect and may be tried again.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from kit.db import Conflict, Connection, Transaction, sql
 from kit.errors import IdempotencyKeyReused
+
+Identity = tuple[str, str, str]
+"""The user's id, the method and the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +27,31 @@ class Key:
     key: str
     request_hash: bytes
 
+    @property
+    def identity(self) -> Identity:
+        """What is kept once."""
+        return self.user_id, self.method, self.key
+
+
+class First(NamedTuple):
+    """The first request that came with a key, and its answer."""
+
+    request_hash: bytes
+    response: bytes
+
 
 def key_of(user_id: str, method: str, key: str, request: Message) -> Key:
     """Returns the key of a request."""
     return Key(user_id, method, key, hashlib.sha256(request.SerializeToString(deterministic=True)).digest())
 
 
-async def claim(tx: Transaction, key: Key, response: Message | None = None) -> bytes | None:
+async def claim(tx: Transaction, key: Key) -> bytes | None:
     """Returns None when the key is new and now ours until `tx` ends, else the first answer.
 
-    `response` is kept as the answer, if it is known so soon; else answer() keeps one. While another transaction holds
-    the key this waits for it. Errors: IdempotencyKeyReused.
+    While another transaction holds the key this waits for it. Errors: IdempotencyKeyReused.
     """
     parameters = {"user_id": key.user_id, "method": key.method, "key": key.key, "request_hash": key.request_hash}
-    if await tx.one_or_none(_CLAIM, **parameters, response=response and response.SerializeToString()):
+    if await tx.one_or_none(_CLAIM, **parameters):
         return None
     first = await first_answer(tx, key)
     if first is None:
@@ -49,9 +64,31 @@ async def first_answer(connection: Connection, key: Key) -> bytes | None:
     first = await connection.one_or_none(_FIRST, user_id=key.user_id, method=key.method, key=key.key)
     if first is None:
         return None
-    if first["request_hash"] != key.request_hash:
+    return answer_in({key.identity: First(first["request_hash"], bytes(first["response"]))}, key)
+
+
+async def first_answers(connection: Connection, keys: Sequence[Key]) -> dict[Identity, First]:
+    """Returns the answers that keys have got, whatever the requests were; none for those that have none."""
+    rows = await connection.execute(
+        _FIRST_ALL,
+        user_ids=[key.user_id for key in keys],
+        methods=[key.method for key in keys],
+        keys=[key.key for key in keys],
+    )
+    return {
+        (str(row["user_id"]), row["method"], row["key"]): First(row["request_hash"], bytes(row["response"]))
+        for row in rows
+    }
+
+
+def answer_in(answers: Mapping[Identity, First], key: Key) -> bytes | None:
+    """Returns the answer that a key has got; None when it has none. Errors: IdempotencyKeyReused."""
+    first = answers.get(key.identity)
+    if first is None:
+        return None
+    if first.request_hash != key.request_hash:
         raise IdempotencyKeyReused
-    return bytes(first["response"])
+    return first.response
 
 
 async def answer(tx: Transaction, key: Key, response: Message) -> None:
@@ -68,46 +105,38 @@ async def claim_all(tx: Transaction, answers: Sequence[tuple[Key, bytes]]) -> li
     occurs several times, its first occurrence is the one that may claim it.
     """
     # Sorted, so that two instances with the same keys wait for each other instead of deadlocking.
-    offered = {_identity(key): (key, response) for key, response in reversed(answers)}
+    offered = {key.identity: (key, response) for key, response in reversed(answers)}
     rows = [offered[identity] for identity in sorted(offered)]
-    columns = {
-        "user_ids": [key.user_id for key, _ in rows],
-        "methods": [key.method for key, _ in rows],
-        "keys": [key.key for key, _ in rows],
-    }
     inserted = await tx.execute(
         _CLAIM_ALL,
-        **columns,
+        user_ids=[key.user_id for key, _ in rows],
+        methods=[key.method for key, _ in rows],
+        keys=[key.key for key, _ in rows],
         request_hashes=[key.request_hash for key, _ in rows],
         responses=[response for _, response in rows],
     )
     ours = {(str(row["user_id"]), row["method"], row["key"]) for row in inserted}
-    first = {i: (offered[i][0].request_hash, offered[i][1]) for i in ours}
+    first = {i: First(offered[i][0].request_hash, offered[i][1]) for i in ours}
     if len(ours) < len(offered):
-        for row in await tx.execute(_FIRST_ALL, **columns):
-            first[str(row["user_id"]), row["method"], row["key"]] = (row["request_hash"], row["response"])
+        first |= await first_answers(tx, [key for key, _ in rows])
     if len(first) < len(offered):
         raise Conflict("a key was deleted in the meantime")
     outcomes: list[bytes | IdempotencyKeyReused | None] = []
     for key, _ in answers:
-        request_hash, response = first[_identity(key)]
+        request_hash, response = first[key.identity]
         if request_hash != key.request_hash:
             outcomes.append(IdempotencyKeyReused())
-        elif _identity(key) in ours:
-            ours.remove(_identity(key))
+        elif key.identity in ours:
+            ours.remove(key.identity)
             outcomes.append(None)
         else:
-            outcomes.append(bytes(response))
+            outcomes.append(response)
     return outcomes
 
 
-def _identity(key: Key) -> tuple[str, str, str]:
-    return key.user_id, key.method, key.key
-
-
 _CLAIM = sql("""
-    INSERT INTO idempotency_keys (user_id, method, key, request_hash, response)
-    VALUES (:user_id::uuid, :method::text, :key::text, :request_hash::bytea, :response::bytea)
+    INSERT INTO idempotency_keys (user_id, method, key, request_hash)
+    VALUES (:user_id::uuid, :method::text, :key::text, :request_hash::bytea)
     ON CONFLICT DO NOTHING RETURNING 1
 """)
 _FIRST = sql("""

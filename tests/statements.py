@@ -72,9 +72,11 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
     values |= {"payout_ids": [None] * size, "id": new_id(), "payout_id": refunds[0], "amount": 10, "status": "PENDING"}
     values |= {"recipient_type": "CARD", "recipient": b"", "recipient_masked": b"", "comment": "", "deleted": False}
     values |= {"failure_reason": "", "provider_reference": "", "show_deleted": False}
-    values |= {"purchase_ids": [None] * size, "product_id": await _a_product(connection), "product_name": "tea"}
-    values |= {"product_ids": [values["product_id"]]}
-    values |= {"name": None, "price": 10, "total_price": 10, "quantity": 1, "description": "", "type": "CONSUMABLE"}
+    product_id = await _a_product(connection)
+    values |= {"purchase_ids": [None] * size, "product_id": product_id}
+    values |= _times(size, product_ids=product_id, names="tea", quantities=1, prices=10, total_prices=10)
+    values |= _times(size, types="CONSUMABLE")
+    values |= {"name": None, "price": 10, "quantity": 1, "description": "", "type": "CONSUMABLE"}
     values |= {"is_active": True, "since": now - timedelta(minutes=1)}
     values |= _times(size, to_available=-10, to_held=0, to_funding=0, to_revenue=10, to_payouts=0)
     special: dict[Statement, list[Values]] = {

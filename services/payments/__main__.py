@@ -94,6 +94,7 @@ async def serve(settings: PaymentsSettings) -> None:
         verifier,
         ready=database.ping,
         background=[
+            shop.batcher.run,
             outbox.run,
             partial(consume, bus, service, database),
             partial(forget, bus, inventories, database),
@@ -102,7 +103,15 @@ async def serve(settings: PaymentsSettings) -> None:
             news.run,
             housekeeping.run,
         ],
-        drain=[bus.stop_consuming, outbox.drain, bus.close, cache.close, hourly_cache.close, database.close],
+        drain=[
+            shop.batcher.drain,
+            bus.stop_consuming,
+            outbox.drain,
+            bus.close,
+            cache.close,
+            hourly_cache.close,
+            database.close,
+        ],
     )
 
 

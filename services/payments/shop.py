@@ -3,11 +3,7 @@
 from kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from services.payments.domain import AccountNotFound, CurrencyMismatch, InsufficientFunds
 
-CONSUMABLE = "CONSUMABLE"
 PERMANENT = "PERMANENT"
-
-COMPLETED = "COMPLETED"
-FAILED = "FAILED"
 
 MAX_KINDS = 500
 """Products of which one user may own something at a time: an inventory is one answer, with names of 200 characters."""

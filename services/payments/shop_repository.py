@@ -1,11 +1,12 @@
 """SQL of the shop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gozon.shop.v1.shop_pb2 import InventoryItem, Product, Purchase
-from kit.db import Connection, Row, Transaction, sql
+from kit.db import Conflict, Connection, Row, Transaction, sql
+from services.payments.sales import Pair, Shelves
 from services.payments.shop import MAX_KINDS
 
 
@@ -89,20 +90,20 @@ async def products_changed(connection: Connection, since: datetime, after: str, 
     return [_product(row) for row in rows]
 
 
-async def insert_purchase(tx: Transaction, purchase: Purchase, now: datetime) -> None:
-    """Writes down how a purchase ended."""
+async def insert_purchases(tx: Transaction, ended: Sequence[Purchase], now: datetime) -> None:
+    """Writes down how purchases ended."""
     await tx.execute(
-        _INSERT_PURCHASE,
-        user_id=purchase.user_id,
-        id=purchase.id,
-        product_id=purchase.product_id,
-        product_name=purchase.product_name,
-        quantity=purchase.quantity,
-        price=purchase.price,
-        total_price=purchase.total_price,
-        currency=purchase.currency,
-        status=Purchase.Status.Name(purchase.status),
-        failure_reason=purchase.failure_reason,
+        _INSERT_PURCHASES,
+        user_ids=[one.user_id for one in ended],
+        ids=[one.id for one in ended],
+        product_ids=[one.product_id for one in ended],
+        names=[one.product_name for one in ended],
+        quantities=[one.quantity for one in ended],
+        prices=[one.price for one in ended],
+        total_prices=[one.total_price for one in ended],
+        currencies=[one.currency for one in ended],
+        statuses=[Purchase.Status.Name(one.status) for one in ended],
+        reasons=[one.failure_reason for one in ended],
         now=now,
     )
 
@@ -113,24 +114,38 @@ async def purchases(connection: Connection, user_id: str, status: str, before: s
     return [_purchase(row) for row in rows]
 
 
-async def add_goods(tx: Transaction, user_id: str, product: Product, quantity: int, now: datetime) -> Owned | None:
-    """Adds to what a user owns, and returns what that is then; None when it is PERMANENT and owned already."""
-    row = await tx.one_or_none(
+async def shelves_of(tx: Transaction, pairs: Iterable[Pair]) -> Shelves:
+    """Returns what users own of products. Who is locked buys nothing meanwhile, but may use something up."""
+    asked = sorted(set(pairs))
+    rows = await tx.execute(
+        _SHELVES_OF, user_ids=[user_id for user_id, _ in asked], product_ids=[product_id for _, product_id in asked]
+    )
+    return Shelves(
+        {(str(row["user_id"]), str(row["product_id"])): row["quantity"] for row in rows},
+        {str(row["user_id"]): row["kinds"] for row in rows if row["kinds"] is not None},
+    )
+
+
+async def add_goods(
+    tx: Transaction, added: Mapping[Pair, int], products: Mapping[str, Product], now: datetime
+) -> dict[Pair, Owned]:
+    """Adds to what users own, and returns what that is then.
+
+    Errors: Conflict when something PERMANENT is owned already.
+    """
+    # Sorted, so that two instances wait for each other instead of deadlocking.
+    pairs = sorted(added)
+    rows = await tx.execute(
         _ADD_GOODS,
-        user_id=user_id,
-        product_id=product.id,
-        type=Product.Type.Name(product.type),
-        quantity=quantity,
+        user_ids=[user_id for user_id, _ in pairs],
+        product_ids=[product_id for _, product_id in pairs],
+        types=[Product.Type.Name(products[product_id].type) for _, product_id in pairs],
+        quantities=[added[pair] for pair in pairs],
         now=now,
     )
-    return _owned(row) if row else None
-
-
-async def kinds_of(tx: Transaction, user_id: str) -> int:
-    """Counts the products of which a user owns something."""
-    [row] = await tx.execute(_KINDS_OF, user_id=user_id)
-    kinds: int = row["kinds"]
-    return kinds
+    if len(rows) != len(pairs):
+        raise Conflict("a permanent product was bought in the meantime")
+    return {(str(row["user_id"]), str(row["product_id"])): _owned(row) for row in rows}
 
 
 async def use_goods(tx: Transaction, user_id: str, product_id: str, quantity: int, now: datetime) -> Owned | None:
@@ -234,25 +249,36 @@ _PRODUCTS_CHANGED = sql(f"""
     SELECT {_PRODUCT} FROM products WHERE (updated_at, id) > (:since::timestamptz, :after::uuid)
     ORDER BY updated_at, id LIMIT :limit
 """)
-_INSERT_PURCHASE = sql(f"""
+_INSERT_PURCHASES = sql(f"""
     INSERT INTO purchases ({_PURCHASE})
-    VALUES (:user_id::uuid, :id::uuid, :product_id::uuid, :product_name::text, :quantity::bigint, :price::bigint,
-            :total_price::bigint, :currency::text, :status::text, :failure_reason::text, :now::timestamptz)
+    SELECT *, :now::timestamptz
+    FROM unnest(:user_ids::uuid[], :ids::uuid[], :product_ids::uuid[], :names::text[], :quantities::bigint[],
+                :prices::bigint[], :total_prices::bigint[], :currencies::text[], :statuses::text[], :reasons::text[])
 """)
 _PURCHASES = sql(f"""
     SELECT {_PURCHASE} FROM purchases
     WHERE user_id = :user_id::uuid AND id < :before::uuid AND (:status::text = '' OR status = :status::text)
     ORDER BY id DESC LIMIT :limit
 """)
+# One statement, for it sees one moment: were the kinds counted later, a use in between would make room for one too
+# many. They are counted only for those who own none of a product.
+_SHELVES_OF = sql("""
+    SELECT user_id, product_id, coalesce(quantity, 0) AS quantity,
+           CASE WHEN coalesce(quantity, 0) = 0 THEN (
+               SELECT count(*) FROM goods AS any_ WHERE any_.user_id = asked.user_id AND any_.quantity > 0
+           ) END AS kinds
+    FROM unnest(:user_ids::uuid[], :product_ids::uuid[]) AS asked (user_id, product_id)
+    LEFT JOIN goods USING (user_id, product_id)
+""")
 _ADD_GOODS = sql("""
     INSERT INTO goods AS owned (user_id, product_id, type, quantity, acquired_at, updated_at)
-    VALUES (:user_id::uuid, :product_id::uuid, :type::text, :quantity::bigint, :now::timestamptz, :now::timestamptz)
+    SELECT *, :now::timestamptz, :now::timestamptz
+    FROM unnest(:user_ids::uuid[], :product_ids::uuid[], :types::text[], :quantities::bigint[])
     ON CONFLICT (user_id, product_id) DO UPDATE
         SET quantity = owned.quantity + excluded.quantity, updated_at = greatest(owned.updated_at, excluded.updated_at)
         WHERE owned.type <> 'PERMANENT'
-    RETURNING quantity, acquired_at
+    RETURNING user_id, product_id, quantity, acquired_at
 """)
-_KINDS_OF = sql("SELECT count(*) AS kinds FROM goods WHERE user_id = :user_id::uuid AND quantity > 0")
 _USE_GOODS = sql("""
     UPDATE goods SET quantity = quantity - :quantity::bigint, updated_at = greatest(updated_at, :now::timestamptz)
     WHERE user_id = :user_id::uuid AND product_id = :product_id::uuid AND quantity >= :quantity::bigint

@@ -1,9 +1,7 @@
 """What Payments does for the shop."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
 
 import structlog
 
@@ -17,29 +15,22 @@ from gozon.shop.v1.shop_pb2 import (
 )
 from kit import idempotency
 from kit.auth import Identity
-from kit.db import Connection, Database, Transaction, atomic
-from kit.errors import StaleEtag
-from kit.events import Event
+from kit.batch import Batcher
+from kit.db import Conflict, Connection, Database, Transaction, atomic
+from kit.errors import Error, StaleEtag
 from kit.ids import new_id
 from kit.outbox import Outbox
-from kit.telemetry import traceparent
+from kit.telemetry import trace_id, traceparent
 from services.payments import events, repository, shop, shop_repository
+from services.payments.books import Books
 from services.payments.domain import Limits
 from services.payments.goods_cache import CachedInventories, CachedPopularity
+from services.payments.sales import Answered, NewPurchase, Sales
 from services.payments.shop_repository import Change
 
 POPULAR_LIMIT = 5
 
-Answer = TypeVar("Answer", Product, Purchase, InventoryItem)
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Answered(Generic[Answer]):
-    """How a request is answered, now or when it first came with the same idempotency key."""
-
-    answer: Answer
-    replayed: bool
 
 
 class ShopService:
@@ -52,6 +43,7 @@ class ShopService:
         self._outbox = outbox
         self._inventories = inventories
         self._popularity = popularity
+        self.batcher: Batcher[NewPurchase, Answered[Purchase]] = Batcher(self._purchase, name="purchase-product")
 
     @atomic
     async def create_product(self, new: Product, key: idempotency.Key | None) -> Answered[Product]:
@@ -98,32 +90,41 @@ class ShopService:
         log.info("product_updated", product_id=product_id, actor_id=caller.user_id)
         return product
 
-    @atomic
     async def purchase_product(
         self, product_id: str, quantity: int, user_id: str, key: idempotency.Key
     ) -> Answered[Purchase]:
         """Takes the money for goods and gives them, once per key; what is refused is recorded as FAILED.
 
-        Errors: ProductNotFound, InvalidArgument for more than one PERMANENT product, shop.REFUSALS,
-        IdempotencyKeyReused.
+        Errors: those of Sales.buy.
         """
+        return await self.batcher.submit(NewPurchase(product_id, quantity, user_id, key, traceparent.get()))
+
+    @atomic
+    async def _purchase(self, batch: Sequence[NewPurchase]) -> list[Answered[Purchase] | Error]:
         now = datetime.now(UTC)
-        purchase = None
-        try:
-            async with self._database.transaction() as tx:
-                # Read without a lock: those of many buyers at once would keep an admin from changing it. Who buys while
-                # it changes has bought just before.
-                product = await _product(tx, product_id)
-                purchase = _priced(product, quantity, user_id, now)
-                if (first := await idempotency.claim(tx, key, purchase)) is not None:
-                    return Answered(Purchase.FromString(first), replayed=True)
-                await self._buy(tx, product, purchase, now)
-        except shop.REFUSALS as refusal:
-            assert purchase is not None
-            await self._record_refused(purchase, refusal.reason, now)
-            raise
-        log.debug("product_bought", product_id=product_id, purchase_id=purchase.id)
-        return Answered(purchase, replayed=False)
+        async with self._database.transaction() as tx:
+            # Read without a lock: those of many buyers at once would keep an admin from changing it. Who buys while
+            # it changes has bought just before.
+            products = await shop_repository.products_by_id(tx, list({new.product_id for new in batch}))
+            asked = [new for new in batch if new.product_id in products]
+            # Accounts, then goods, then keys, each of them sorted. No use of goods closes a circle: it has its key,
+            # which no purchase has, and then waits for one row of goods and nothing else.
+            books = await repository.lock_books(tx, [new.user_id for new in asked], [], now, Limits())
+            # Only now: what others sold these users is committed, and nobody else sells them anything.
+            answers = await idempotency.first_answers(tx, [new.key for new in asked])
+            shelves = await shop_repository.shelves_of(tx, [(new.user_id, new.product_id) for new in asked])
+            sales = Sales(products, answers, books, shelves, now)
+            results = [_outcome(sales, new) for new in batch]
+            if sales.sold:
+                await self._write(tx, sales, books, products, now)
+            if sales.purchases:
+                await shop_repository.insert_purchases(tx, sales.purchases, now)
+            if sales.sold:
+                # Before the commit, so that a crash leaves nothing stale; and as late as can be.
+                await self._inventories.forget({purchase.user_id for _, purchase in sales.sold})
+        for new, purchase in sales.sold:
+            log.debug("product_bought", purchase_id=purchase.id, trace_id=trace_id(new.traceparent))
+        return results
 
     @atomic
     async def use_product(
@@ -145,8 +146,10 @@ class ShopService:
                 raise shop.InsufficientQuantity if has_owned else shop.NotOwned
             await shop_repository.insert_use(tx, user_id, new_id(), product_id, quantity, now)
             item = shop_repository.item(product, left)
-            await self._tell(tx, user_id, item)
+            await self._outbox.add(tx, [events.inventory_changed(user_id, item, traceparent.get())])
             await idempotency.answer(tx, key, item)
+            # Before the commit, so that a crash leaves nothing stale; and as late as can be.
+            await self._inventories.forget([user_id])
         log.debug("product_used", product_id=product_id)
         return Answered(item, replayed=False)
 
@@ -184,37 +187,27 @@ class ShopService:
         counted = [PopularProduct(product=Product(id=product_id), purchases=number) for product_id, number in counts]
         return ListPopularProductsResponse(products=counted)
 
-    async def _buy(self, tx: Transaction, product: Product, purchase: Purchase, now: datetime) -> None:
-        """Moves the money and the goods. Errors: InvalidArgument, shop.REFUSALS."""
-        user_id, quantity = purchase.user_id, purchase.quantity
-        shop.require_buyable(Product.Type.Name(product.type), product.is_active, quantity)
-        # The account first, then its goods: purchases of one user wait for each other here.
-        books = await repository.lock_books(tx, [user_id], [], now, Limits())
-        owned = await shop_repository.add_goods(tx, user_id, product, quantity, now)
-        if owned is None:
-            raise shop.AlreadyOwned
-        # What was owned before was counted then.
-        kinds = await shop_repository.kinds_of(tx, user_id) if owned.quantity == quantity else 0
-        shop.require_room(owned.quantity, kinds)
-        books.buy(user_id, purchase.id, purchase.total_price, purchase.currency)
+    async def _write(
+        self, tx: Transaction, sales: Sales, books: Books, products: Mapping[str, Product], now: datetime
+    ) -> None:
+        """Writes what was sold: money, goods, keys, and what is told of them."""
         await repository.write(tx, books)
-        await shop_repository.insert_purchase(tx, purchase, now)
-        moved = events.balances_changed(books.moved(), traceparent.get())
-        await self._tell(tx, user_id, shop_repository.item(product, owned), moved)
-
-    async def _record_refused(self, purchase: Purchase, reason: str, now: datetime) -> None:
-        """Writes down what was refused; that this can't be done is no news for who was refused."""
-        purchase.status, purchase.failure_reason = Purchase.FAILED, reason
-        try:
-            async with self._database.transaction() as tx:
-                await shop_repository.insert_purchase(tx, purchase, now)
-        except Exception as error:
-            log.warning("refusal_not_recorded", purchase_id=purchase.id, reason=reason, error=repr(error))
-
-    async def _tell(self, tx: Transaction, user_id: str, item: InventoryItem, moved: Sequence[Event] = ()) -> None:
-        # Before the commit, so that a crash leaves nothing stale; and as late as can be.
-        await self._inventories.forget([user_id])
-        await self._outbox.add(tx, [events.inventory_changed(user_id, item, traceparent.get()), *moved])
+        goods = await shop_repository.add_goods(tx, sales.added(), products, now)
+        claims = [(new.key, purchase.SerializeToString()) for new, purchase in sales.sold]
+        if any(outcome is not None for outcome in await idempotency.claim_all(tx, claims)):
+            raise Conflict("a key was claimed in the meantime")
+        # The last purchase of somebody is why it is what it is.
+        traces = {(new.user_id, new.product_id): new.traceparent for new, _ in sales.sold}
+        of_users = {new.user_id: new.traceparent for new, _ in sales.sold}
+        told = [
+            events.inventory_changed(
+                user_id, shop_repository.item(products[product_id], owned), traces[user_id, product_id]
+            )
+            for (user_id, product_id), owned in goods.items()
+        ]
+        for account in books.moved():
+            told += events.balances_changed([account], of_users[account.user_id])
+        await self._outbox.add(tx, told)
 
 
 async def _product(connection: Connection, product_id: str) -> Product:
@@ -224,17 +217,8 @@ async def _product(connection: Connection, product_id: str) -> Product:
     return product
 
 
-def _priced(product: Product, quantity: int, user_id: str, now: datetime) -> Purchase:
-    purchase = Purchase(
-        id=new_id(),
-        user_id=user_id,
-        product_id=product.id,
-        product_name=product.name,
-        quantity=quantity,
-        price=product.price,
-        total_price=product.price * quantity,
-        currency=product.currency,
-        status=Purchase.COMPLETED,
-    )
-    purchase.created_at.FromDatetime(now)
-    return purchase
+def _outcome(sales: Sales, new: NewPurchase) -> Answered[Purchase] | Error:
+    try:
+        return sales.buy(new)
+    except Error as error:
+        return error

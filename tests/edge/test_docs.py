@@ -105,7 +105,7 @@ async def test_somebody_signs_in_orders_something_and_reads_it_back(page: Page, 
     assert found == order | paid | {"updated_at": found["updated_at"], "etag": found["etag"]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def examples(edge: Edge) -> tuple[User, dict[str, str]]:
     """A user, and what is put in place of the examples that only somebody else could mean."""
     user = await edge.register()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import asyncpg
 import pytest
 
 from stack.home import Home, Stack
@@ -28,3 +29,11 @@ def mortal() -> Iterator[Mortal]:
     yield start
     for home in homes:
         gozon("down", "--home", str(home))
+
+
+async def half_a_minute_later(stack: Stack) -> None:
+    """Has it that what Orders asks Payments was asked half a minute earlier: so long it waits until it asks again."""
+    connection = await asyncpg.connect(stack.database_url("orders"))
+    for table in ("orders", "refunds"):
+        await connection.execute(f"UPDATE {table} SET asked_at = asked_at - interval '30 seconds'")
+    await connection.close()

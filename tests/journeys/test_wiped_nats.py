@@ -14,7 +14,7 @@ from tests.chaos.clients import CHANNEL_OPTIONS, Book
 from tests.chaos.killer import STORAGE, Killer
 from tests.chaos.shoppers import GrpcShopper, RestShopper, Shopper
 from tests.chaos.verify import settle, violations
-from tests.journeys.conftest import Mortal
+from tests.journeys.conftest import Mortal, half_a_minute_later
 
 PEOPLE = 6
 FUNDS = 5_000
@@ -48,6 +48,7 @@ async def test_orders_settle_from_the_databases_when_nats_loses_its_storage_unde
         await shopping
 
     assert all(kill.back_at for kill in killer.kills)
+    await half_a_minute_later(stack)
     await settle(stack)
     # Else nothing was lost.
     assert "asked_again" in (stack.home.logs / "orders.log").read_text()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from gozon.payouts.v1.events_pb2 import PayoutRequested
 from gozon.payouts.v1.payouts_pb2 import Card, CreatePayoutRequest, Payout, Recipient
 from gozon.shop.v1.shop_pb2 import Product, Purchase, PurchaseProductRequest, UseProductRequest
 from kit.auth import Identity
+from kit.batch import Batcher
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database, Statement, atomic, sql
@@ -110,12 +112,15 @@ class World:
         self.shops = [ShopService(payments_db, Outbox(payments_db, bus), goods, popularity) for _ in range(INSTANCES)]
         self.provider: dict[str, Payout.Status] = {}
         """What the payout provider said, and will say again."""
-        self._batchers = [asyncio.create_task(service.batcher.run()) for service in self._orders]
+        self._batchers = [asyncio.create_task(batcher.run()) for batcher in self._batching()]
+
+    def _batching(self) -> list[Batcher[Any, Any]]:
+        return [*(service.batcher for service in self._orders), *(service.batcher for service in self.shops)]
 
     async def close(self) -> None:
         """Ends what runs in the background."""
-        for service in self._orders:
-            await service.batcher.drain()
+        for batcher in self._batching():
+            await batcher.drain()
         await asyncio.gather(*self._batchers)
         await self.orders_db.close()
         await self.payments_db.close()

@@ -1,5 +1,8 @@
 """What tests of the shop do and look at."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from gozon.shop.v1.events_pb2 import InventoryChanged, ProductChanged
@@ -26,11 +29,26 @@ from tests.payments.payout_steps import by_admin, call
 from tests.support import disconnected_bus, outbox_of
 
 
-def shop_on(database: Database, cache: Cache | None = None) -> ShopApi:
+@asynccontextmanager
+async def selling(database: Database, cache: Cache | None = None) -> AsyncIterator[ShopApi]:
     """The api of one more instance of the service, with an outbox that keeps its messages; if no cache, a dead one."""
+    service = service_on(database, cache)
+    batches = asyncio.create_task(service.batcher.run())
+    yield ShopApi(service)
+    await service.batcher.drain()
+    await batches
+
+
+def shop_on(database: Database) -> ShopApi:
+    """The api of one more instance that sells nothing: nobody runs its batches."""
+    return ShopApi(service_on(database))
+
+
+def service_on(database: Database, cache: Cache | None = None) -> ShopService:
+    """One more instance of the service."""
     cache = cache or Cache("redis://127.0.0.1:1/0", 1)
     outbox = Outbox(database, disconnected_bus())
-    return ShopApi(ShopService(database, outbox, CachedInventories(cache), CachedPopularity(cache)))
+    return ShopService(database, outbox, CachedInventories(cache), CachedPopularity(cache))
 
 
 async def product(api: ShopApi, price: int = 100, kind: Product.Type = Product.CONSUMABLE, **fields: Any) -> Product:

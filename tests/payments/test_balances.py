@@ -14,7 +14,7 @@ from kit.ids import new_id
 from services.payments.domain import HoldRequest, Limits, ReleaseRequest
 from services.payments.service import PaymentService
 from tests.payments.payout_steps import api_on, create, finish, start
-from tests.payments.shop_steps import buy, product, shop_on
+from tests.payments.shop_steps import buy, product, selling
 from tests.payments.steps import account_with, order_created, refund_of, reversal_of, service_on
 from tests.support import outbox_of
 
@@ -73,8 +73,8 @@ async def _hold_and_release(service: PaymentService, _: Database, ann: str) -> N
 
 
 async def _purchase(_: PaymentService, database: Database, ann: str) -> None:
-    api = shop_on(database)
-    await buy(api, ann, await product(api, 5))
+    async with selling(database) as api:
+        await buy(api, ann, await product(api, 5))
 
 
 async def _payout(_: PaymentService, database: Database, ann: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import Redis
@@ -25,7 +26,7 @@ from services.payments.service import PaymentService
 from services.payments.shop_api import ShopApi
 from services.topology import INVENTORY_CHANGED
 from tests.payments.payout_steps import call
-from tests.payments.shop_steps import buy, owned, product, shop_on, use
+from tests.payments.shop_steps import buy, owned, product, selling, use
 from tests.payments.steps import account_with
 from tests.support import disconnected_bus, eventually
 from tests.valkey import ValkeyServer
@@ -38,11 +39,12 @@ class Instances:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._shops = AsyncExitStack()
         self.caches: list[Cache] = []
 
-    def shop(self, database: Database) -> ShopApi:
+    async def shop(self, database: Database) -> ShopApi:
         """One more instance."""
-        return shop_on(database, self._cache(60))
+        return await self._shops.enter_async_context(selling(database, self._cache(60)))
 
     def inventories(self) -> CachedInventories:
         """What one more instance caches of goods."""
@@ -51,6 +53,12 @@ class Instances:
     def popularity(self) -> CachedPopularity:
         """What one more instance caches of what is popular."""
         return CachedPopularity(self._cache(POPULAR_SECONDS))
+
+    async def close(self) -> None:
+        """Ends all of them."""
+        await self._shops.aclose()
+        for cache in self.caches:
+            await cache.close()
 
     def _cache(self, ttl: int) -> Cache:
         self.caches.append(Cache(self._url, ttl))
@@ -95,8 +103,7 @@ async def valkey(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ValkeyServer]
 async def instances(valkey: ValkeyServer) -> AsyncIterator[Instances]:
     instances = Instances(valkey.url)
     yield instances
-    for cache in instances.caches:
-        await cache.close()
+    await instances.close()
 
 
 @pytest.fixture
@@ -107,8 +114,8 @@ async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def api(payments_db: Database, instances: Instances) -> ShopApi:
-    return instances.shop(payments_db)
+async def api(payments_db: Database, instances: Instances) -> ShopApi:
+    return await instances.shop(payments_db)
 
 
 @pytest.fixture
@@ -126,7 +133,7 @@ async def test_goods_come_from_the_cache_until_something_is_bought_or_used(
     api: ShopApi, ann: str, payments_db: Database, instances: Instances, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kit.cache.FORGET_SECONDS", 1)
-    tea, other = await product(api, 1), instances.shop(payments_db)
+    tea, other = await product(api, 1), await instances.shop(payments_db)
 
     async def is_cached() -> bool:
         await owned(other, ann)

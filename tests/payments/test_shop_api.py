@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +31,7 @@ from services.payments.service import PaymentService
 from services.payments.shop import ProductInactive, ProductNotFound
 from services.payments.shop_api import ShopApi
 from tests.payments.payout_steps import ADMIN_ID, by_admin, call
-from tests.payments.shop_steps import buy, product, purchases, shop_on, update, use
+from tests.payments.shop_steps import buy, product, purchases, selling, shop_on, update, use
 from tests.payments.steps import account_with
 from tests.support import count
 
@@ -44,8 +45,9 @@ BOUGHT = sql("""
 
 
 @pytest.fixture
-def api(payments_db: Database) -> ShopApi:
-    return shop_on(payments_db)
+async def api(payments_db: Database) -> AsyncIterator[ShopApi]:
+    async with selling(payments_db) as api:
+        yield api
 
 
 @pytest.fixture

@@ -139,8 +139,7 @@ class ShopServiceServicer:
 
     def PurchaseProduct(self, request, context):
         """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
-        comes between.
+        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
 
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
         hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
@@ -149,7 +148,8 @@ class ShopServiceServicer:
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
         currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
         ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
-        INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
+        INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own); RESOURCE_EXHAUSTED (OVERLOADED) when too many
+        purchases wait already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,8 +66,7 @@ class ShopServiceStub:
     """
     PurchaseProduct: _grpc.UnaryUnaryMultiCallable[_shop_pb2.PurchaseProductRequest, _shop_pb2.Purchase]
     """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
-    comes between.
+    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
 
     The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
     hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
@@ -76,7 +75,8 @@ class ShopServiceStub:
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
     currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
     ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
-    INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
+    INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own); RESOURCE_EXHAUSTED (OVERLOADED) when too many
+    purchases wait already.
     """
     UseProduct: _grpc.UnaryUnaryMultiCallable[_shop_pb2.UseProductRequest, _shop_pb2.InventoryItem]
     """Uses goods of the caller up, and returns what is left of them.
@@ -138,8 +138,7 @@ class ShopServiceAsyncStub(ShopServiceStub):
     """
     PurchaseProduct: _aio.UnaryUnaryMultiCallable[_shop_pb2.PurchaseProductRequest, _shop_pb2.Purchase]  # type: ignore[assignment]
     """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
-    comes between.
+    What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
 
     The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
     hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
@@ -148,7 +147,8 @@ class ShopServiceAsyncStub(ShopServiceStub):
     Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
     currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
     ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
-    INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
+    INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own); RESOURCE_EXHAUSTED (OVERLOADED) when too many
+    purchases wait already.
     """
     UseProduct: _aio.UnaryUnaryMultiCallable[_shop_pb2.UseProductRequest, _shop_pb2.InventoryItem]  # type: ignore[assignment]
     """Uses goods of the caller up, and returns what is left of them.
@@ -237,8 +237,7 @@ class ShopServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shop_pb2.Purchase, _abc.Awaitable[_shop_pb2.Purchase]]:
         """Buys a product for the caller: takes the money from the account and adds the goods to the inventory, at once.
-        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase, unless a crash
-        comes between.
+        What is refused for one of the reasons in Purchase.failure_reason is recorded as a FAILED purchase.
 
         The header (gRPC metadata) `idempotency-key`, 1 to 128 characters, is required: a repetition within (at least) 24
         hours buys nothing, returns the first answer and the header `idempotency-replayed: true`. After a refusal the same
@@ -247,7 +246,8 @@ class ShopServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT (IDEMPOTENCY_KEY_REQUIRED; INVALID_REQUEST; CURRENCY_MISMATCH when the account is in another
         currency than the price); NOT_FOUND (PRODUCT_NOT_FOUND; ACCOUNT_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED;
         ALREADY_OWNED for a PERMANENT product, of which nobody owns two); FAILED_PRECONDITION (PRODUCT_INACTIVE;
-        INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own).
+        INSUFFICIENT_FUNDS; INVENTORY_LIMIT when it is more than one may own); RESOURCE_EXHAUSTED (OVERLOADED) when too many
+        purchases wait already.
         """
 
     @_abc_1.abstractmethod
