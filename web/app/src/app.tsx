@@ -3,8 +3,9 @@ import { useSignalEffect } from "@preact/signals";
 import type { ComponentChildren, FunctionComponent } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { choose, language, LANGUAGES, t, type Key } from "./i18n";
-import { Icon, type IconName } from "./icons";
+import { Icon, isIcon } from "./icons";
 import { connection } from "./live";
+import { AccountPage } from "./pages/account";
 import { AdminPage } from "./pages/admin";
 import { InventoryPage } from "./pages/inventory";
 import { OrderPage } from "./pages/order";
@@ -19,7 +20,8 @@ import { theme, type Theme } from "./theme";
 import { askToNotify, canNotify, Toasts } from "./toasts";
 
 interface Section {
-  name: Key & IconName;
+  /** Those that have an icon are in the menu. */
+  name: Key;
   page: FunctionComponent;
   isForAdmins?: boolean;
 }
@@ -31,6 +33,7 @@ const SECTIONS: readonly Section[] = [
   { name: "orders", page: OrdersPage },
   { name: "payouts", page: PayoutsPage },
   { name: "admin", page: AdminPage, isForAdmins: true },
+  { name: "account", page: AccountPage },
 ];
 
 export function App() {
@@ -70,12 +73,15 @@ function Frame() {
           {t("appName")}
         </a>
         <nav aria-label={t("mainMenu")}>
-          {sections.map((other) => (
-            <a key={other.name} href={`#/${other.name}`} aria-current={other === section ? "page" : undefined}>
-              <Icon name={other.name} />
-              <span>{t(other.name)}</span>
-            </a>
-          ))}
+          {sections.map(
+            (other) =>
+              isIcon(other.name) && (
+                <a key={other.name} href={`#/${other.name}`} aria-current={other === section ? "page" : undefined}>
+                  <Icon name={other.name} />
+                  <span>{t(other.name)}</span>
+                </a>
+              ),
+          )}
         </nav>
         <details class="who">
           <summary>
@@ -88,6 +94,9 @@ function Frame() {
                 {t("notifyMe")}
               </button>
             )}
+            <a class="quiet button" href="#/account">
+              {t("account")}
+            </a>
             <a class="quiet button" href="/docs">
               {t("apiDocs")}
             </a>

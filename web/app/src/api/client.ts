@@ -7,6 +7,7 @@ export type Account = Schemas["Account"];
 export type Entry = Schemas["Entry"];
 export type InventoryItem = Schemas["InventoryItem"];
 export type Order = Schemas["Order"];
+export type OrderStatus = Exclude<Order["status"], "STATUS_UNSPECIFIED">;
 export type OrderChange = Schemas["OrderChange"];
 export type Payout = Schemas["Payout"];
 export type Product = Schemas["Product"];
