@@ -59,10 +59,18 @@ def toast(page: Page, text: str) -> Locator:
     return page.locator(".toast", has_text=text)
 
 
-async def violations(page: Page) -> list[str]:
-    """Returns what axe finds."""
+async def look_at(page: Page, view: str) -> None:
+    """Goes to a view, and waits until it is there."""
+    await page.evaluate("view => location.hash = `/${view}`", view)
+    await page.locator("main h1").wait_for()
+    await page.locator(".skeleton").first.wait_for(state="detached")
+
+
+async def violations(page: Page, *rules: str) -> list[str]:
+    """Returns what axe finds, by all of its rules or these."""
     await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    found = await page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {one['nodes'][0]['html'][:120]} {one['nodes'][0]['failureSummary']}"
         for one in found["violations"]

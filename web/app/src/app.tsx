@@ -54,12 +54,14 @@ function Frame() {
   const section = sections.find((other) => other.name === name) ?? sections[0];
   const Page = section?.page ?? WalletPage;
   const main = useRef<HTMLElement>(null);
+  const who = useRef<HTMLDetailsElement>(null);
   const path = route.value.join("/");
   const first = useRef(true);
   useEffect(() => {
     // Who uses a keyboard or listens goes on in the new view.
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
+    if (who.current) who.current.open = false;
     document.title = section ? `${t(section.name)} · ${t("appName")}` : t("appName");
   }, [path, language.value]);
   return (
@@ -83,7 +85,7 @@ function Frame() {
               ),
           )}
         </nav>
-        <details class="who">
+        <details ref={who} class="who">
           <summary>
             <Connection />
             <span class="name">{me.value?.username || me.value?.email || "…"}</span>
