@@ -26,7 +26,7 @@ help: ## List the targets
 
 # Who has no way to npm's packages has no page; all else works without it.
 up: .venv/.stack ## Install what is missing, start everything, wait until it is ready
-	@$(MAKE) web || echo 'The page is not built, and / says so; all else starts without it.'
+	@$(MAKE) web || echo 'The page is not built: / says how to, or shows an older one. All else starts.'
 	@$(GOZON) up $(ARGS)
 
 down: .venv/.stack ## Stop everything; the data stays
