@@ -26,7 +26,8 @@ SIZES = (1, 500)
 """Rows that a statement takes at once: one, and a full batch."""
 WAITING = (
     "INSERT INTO outbox SELECT uuidv7(), 's', '', '', now() - interval '1 minute' FROM generate_series(1, 20000)",
-    """INSERT INTO dead_letters SELECT 'maker', lpad(n::text, 5, '0'), 's', '', '', '', 7, 7, now(), now()
+    """INSERT INTO dead_letters
+       SELECT 'maker', lpad(n::text, 5, '0'), 's', '', '', '', 7, 7, now(), now() - n * interval '1 second'
        FROM generate_series(1, 20000) AS n""",
     "ANALYZE outbox",
     "ANALYZE dead_letters",

@@ -13,7 +13,7 @@ CHANGED = Counter("orders_changed", "Orders that came to a status", ["status"])
 SETTLE_SECONDS = Histogram(
     "order_settle_seconds",
     "From an order's creation until it is known to be PAID, or AUTHORIZED with capture MANUAL",
-    buckets=(0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 15, 60),
+    buckets=(0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 60),
 )
 # From the beginning, so that the first of a kind makes a difference of one.
 _CHANGED = {

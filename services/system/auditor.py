@@ -40,7 +40,7 @@ class Auditor:
         """`urls` are those of the databases `orders` and `payments`; without them there is no audit."""
         self._urls = urls
         self._pause_seconds = pause_seconds
-        self.found = Audit(state=Audit.UNKNOWN if urls else Audit.OFF)
+        self.found = Audit(state=Audit.UNKNOWN if urls else Audit.DISABLED)
         """What is known."""
 
     async def run(self) -> None:

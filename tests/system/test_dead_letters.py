@@ -30,6 +30,8 @@ class Office:
     edge: Edge
     admin: User
     databases: dict[str, Database]
+    order: dict[str, Any]
+    """One that was settled: to ask again about it changes nothing."""
 
     async def list(self, **query: Any) -> dict[str, Any]:
         """Lists them."""
@@ -47,6 +49,11 @@ class Office:
         """Drops one and returns the status of the answer."""
         return (await self.edge.rest.delete(f"/dead-letters/{letter['id']}", headers=self.admin.headers)).status_code
 
+    def question(self) -> Event:
+        """Asks Payments about the order once more."""
+        event = OrderCreated(order_id=self.order["id"], user_id=self.order["user_id"], total_price=5, currency="RUB")
+        return Event(new_id(), ORDER_CREATED, event.SerializeToString(), f"00-{'a' * 32}-{'b' * 16}-01")
+
     async def bury(self, event: Event) -> None:
         """Makes a dead letter as the consumer of the event does."""
         is_answer = event.subject == PAYMENT_FAILED
@@ -60,19 +67,14 @@ class Office:
 
 
 @pytest.fixture
-async def office(stack: RunningStack, edge: Edge, admin: User) -> AsyncIterator[Office]:
+async def office(stack: RunningStack, edge: Edge, admin: User, alice: User) -> AsyncIterator[Office]:
     databases = {service: Database(stack.database_urls[service]) for service in ("orders", "payments")}
-    yield Office(edge, admin, databases)
+    order = await edge.rest.post("/orders", json={"amount": 5}, headers=alice.headers)
+    yield Office(edge, admin, databases, await edge.settled(alice, order.json()["id"]))
     for database in databases.values():
         async with database.autocommit() as connection:
             await connection.execute(sql("DELETE FROM dead_letters"))
         await database.close()
-
-
-def question() -> Event:
-    """Asks Payments for the money of an order of somebody without an account."""
-    event = OrderCreated(order_id=new_id(), user_id=str(uuid.uuid4()), total_price=5, currency="RUB")
-    return Event(new_id(), ORDER_CREATED, event.SerializeToString(), f"00-{'a' * 32}-{'b' * 16}-01")
 
 
 def answer() -> Event:
@@ -83,7 +85,7 @@ def answer() -> Event:
 
 
 async def test_those_of_all_services_are_listed_page_by_page_the_latest_first(office: Office) -> None:
-    events = [question(), answer(), question()]
+    events = [office.question(), answer(), office.question()]
     for event in events:
         await office.bury(event)
 
@@ -108,7 +110,7 @@ async def test_those_of_all_services_are_listed_page_by_page_the_latest_first(of
 
 
 async def test_what_is_replayed_is_handled_and_gone_and_what_is_dropped_is_gone(office: Office) -> None:
-    replayed, dropped = question(), question()
+    replayed, dropped = office.question(), office.question()
     await office.bury(replayed)
     await office.bury(dropped)
     second, first = (await office.list())["dead_letters"]
@@ -123,7 +125,7 @@ async def test_what_is_replayed_is_handled_and_gone_and_what_is_dropped_is_gone(
 
 
 async def test_what_died_again_meanwhile_is_another_one(office: Office) -> None:
-    event = question()
+    event = office.question()
     await office.bury(event)
     [seen] = (await office.list())["dead_letters"]
     await office.bury(event)

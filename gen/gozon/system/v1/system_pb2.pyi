@@ -108,12 +108,12 @@ class Audit(_message.Message):
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Audit.State]
-        OFF: _ClassVar[Audit.State]
+        DISABLED: _ClassVar[Audit.State]
         UNKNOWN: _ClassVar[Audit.State]
         HOLDS: _ClassVar[Audit.State]
         BROKEN: _ClassVar[Audit.State]
     STATE_UNSPECIFIED: Audit.State
-    OFF: Audit.State
+    DISABLED: Audit.State
     UNKNOWN: Audit.State
     HOLDS: Audit.State
     BROKEN: Audit.State
