@@ -41,10 +41,12 @@ async def test_its_role_reads_everything_that_it_needs_and_writes_nothing(stack:
     own = Stack.load(Home(stack.home))
     for database, table in (("orders", "orders"), ("payments", "transactions")):
         connection = await asyncpg.connect(own.auditor_url(database))
-        await connection.fetch(f"SELECT * FROM {table} LIMIT 1")
-        for statement in (f"DELETE FROM {table}", "CREATE TABLE mine (id int)"):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await connection.execute(statement)
-        await connection.close()
+        try:
+            await connection.fetch(f"SELECT * FROM {table} LIMIT 1")
+            for statement in (f"DELETE FROM {table} WHERE false", "CREATE TABLE mine (id int)"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(statement)
+        finally:
+            await connection.close()
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await asyncpg.connect(own.auditor_url("users"))
