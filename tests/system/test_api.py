@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from tests.support import Edge, User, eventually
+import grpc
+from google.protobuf.message import Message
+
+from gozon.maintenance.v1 import maintenance_pb2 as maintenance
+from gozon.maintenance.v1.maintenance_pb2_grpc import MaintenanceServiceStub
+from gozon.system.v1.system_pb2 import (
+    DropDeadLetterRequest,
+    GetSystemRequest,
+    ListDeadLettersRequest,
+    ReplayDeadLetterRequest,
+)
+from tests.support import Edge, RunningStack, User, eventually, refused
 
 
 async def _system(edge: Edge, admin: User) -> dict[str, Any]:
@@ -37,3 +48,31 @@ async def test_numbers_move_after_an_order(edge: Edge, admin: User) -> None:
     assert {each["service"] for each in before["backlogs"]} == {"orders", "payments"}
     assert {each["name"] for each in before["consumers"]} >= {"payments-charge", "orders-settle", "workers-orders"}
     assert before["audit"]["state"] in ("UNKNOWN", "HOLDS", "BROKEN")
+
+
+async def test_it_is_for_administrators(edge: Edge, stack: RunningStack, alice: User) -> None:
+    for verb, path in (
+        ("GET", "/system"),
+        ("GET", "/dead-letters"),
+        ("POST", "/dead-letters/x:replay"),
+        ("DELETE", "/dead-letters/x"),
+    ):
+        answer = await edge.rest.request(verb, path, headers=alice.headers)
+        assert (answer.status_code, answer.json()["details"][0]["reason"]) == (403, "ADMIN_ONLY"), path
+
+    key = maintenance.DeadLetterKey(consumer="x", event_id="x")
+    key.died_at.GetCurrentTime()
+    async with grpc.aio.insecure_channel(stack.targets["orders"]) as channel:
+        orders = MaintenanceServiceStub(channel)
+        calls: list[tuple[Any, Message]] = [
+            (edge.system.GetSystem, GetSystemRequest()),
+            (edge.system.ListDeadLetters, ListDeadLettersRequest()),
+            (edge.system.ReplayDeadLetter, ReplayDeadLetterRequest(dead_letter_id="x")),
+            (edge.system.DropDeadLetter, DropDeadLetterRequest(dead_letter_id="x")),
+            (orders.ListDeadLetters, maintenance.ListDeadLettersRequest(limit=1)),
+            (orders.ReplayDeadLetter, maintenance.ReplayDeadLetterRequest(key=key)),
+            (orders.DropDeadLetter, maintenance.DropDeadLetterRequest(key=key)),
+        ]
+        for call, request in calls:
+            with refused(grpc.StatusCode.PERMISSION_DENIED, "ADMIN_ONLY"):
+                await call(request, metadata=alice.metadata())
