@@ -26,7 +26,7 @@ help: ## List the targets
 
 # Who has no way to npm's packages has no page; all else works without it.
 up: .venv/.stack ## Install what is missing, start everything, wait until it is ready
-	@$(MAKE) web || echo 'The page is not built, so there is none at /; all else starts without it.'
+	@$(MAKE) web || echo 'The page is not built: / says how to, or shows an older one. All else starts.'
 	@$(GOZON) up $(ARGS)
 
 down: .venv/.stack ## Stop everything; the data stays
@@ -65,7 +65,9 @@ web: .venv/.stack web/app/dist/.built ## Build the page, if a source of it chang
 # --- Working on it
 
 # All of them in two processes, each with a stack; what is chosen by hand in one, and so is all on a stack that is given.
-test: .venv/.dev web/app/dist/.built ## Run the tests, on stacks of their own
+# The page is built first; only where npm's packages can't be had do its tests look at none, and say so.
+test: .venv/.dev ## Run the tests, on stacks of their own
+	@if $(MAKE) -s web/app/node_modules/.installed; then $(MAKE) web; else echo 'The tests of the page are skipped.'; fi
 	@$(BIN)/python -m pytest $(or $(ARGS),$(if $(GOZON_TEST_HOME),,--numprocesses 2))
 
 lint: .venv/.dev ## Check style, types, layers and contracts
@@ -73,6 +75,8 @@ lint: .venv/.dev ## Check style, types, layers and contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	@if $(MAKE) -s web/app/node_modules/.installed; then echo oxlint; $(WITH_BIN) npm --prefix web/app run --silent lint; \
+		else echo 'The page is not looked at.'; fi
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	@for branch in origin/main main; do \
@@ -192,9 +196,14 @@ clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 # The page. Node.js comes as a wheel; packages are those of package-lock.json, whose scripts are not run.
 WEB_SOURCES = $(shell find web/app -name node_modules -prune -o -name dist -prune -o -name schema.d.ts -prune -o -type f -print)
 
+# Its own would be minutes.
+NPM_PATIENCE = --fetch-timeout 60000 --fetch-retry-mintimeout 1000 --fetch-retry-maxtimeout 5000
+
 web/app/node_modules/.installed: .venv/.uv web/app/package-lock.json | .venv/.stack
 	@echo 'Installing what builds the page into web/app/node_modules'
-	@$(WITH_BIN) npm --prefix web/app ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(WITH_BIN) npm --prefix web/app ci --ignore-scripts --no-audit --no-fund --loglevel=error $(NPM_PATIENCE) || { \
+		echo "npm's registry can't be reached, or lacks something. Name another (npm_config_registry=https://…) or a proxy"; \
+		echo '(https_proxy=http://…), and try make web. Gozon itself runs without the page: make up.'; exit 1; }
 	@touch $@
 
 web/app/dist/.built: web/app/node_modules/.installed edge/openapi.yaml $(WEB_SOURCES)

@@ -317,14 +317,20 @@ async def outbox_of(database: Database, *, balances: bool = False) -> list[Event
 
 async def scanned_whole(connection: Connection, statement: Statement, **parameters: Any) -> set[str]:
     """Returns the tables that the plan of a statement walks through from end to end; nothing is executed."""
+    plan = await _plan(connection, statement, parameters)
+    return {node["Relation Name"] for node in plan if node["Node Type"] in ("Seq Scan", "Parallel Seq Scan")}
+
+
+async def indexes_used(connection: Connection, statement: Statement, **parameters: Any) -> set[str]:
+    """Returns the indexes that the plan of a statement uses; nothing is executed."""
+    plan = await _plan(connection, statement, parameters)
+    return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+async def _plan(connection: Connection, statement: Statement, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     explain = Statement(f"EXPLAIN (FORMAT JSON) {statement.text}", statement.names)
     [row] = await connection.execute(explain, **parameters)
-    plan = json.loads(row["QUERY PLAN"])
-    return {
-        node["Relation Name"]
-        for node in _nodes(plan[0]["Plan"])
-        if node["Node Type"] in ("Seq Scan", "Parallel Seq Scan")
-    }
+    return list(_nodes(json.loads(row["QUERY PLAN"])[0]["Plan"]))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The process of Users: `python -m services.users` serves, `… migrate` brings the database up to date."""
 
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
 from services.users.api import RULES, UsersApi
+from services.users.domain import REFRESH_GRACE
 from services.users.service import UserService
 from services.users.tokens import TokenIssuer
 
@@ -23,6 +25,8 @@ class UsersSettings(Settings):
     """Folder of the private keys that sign access tokens; see kit/keys.py."""
     access_token_seconds: int = Field(default=ACCESS_TOKEN_SECONDS, gt=0, le=24 * 3600)
     """How long an access token is valid."""
+    refresh_grace_seconds: int = Field(default=int(REFRESH_GRACE.total_seconds()), ge=0, le=600)
+    """So long after its use a refresh token whose answer was lost may be used again; 0: never."""
     admin_email: str = ""
     """Whom `migrate` makes the first administrator when there is none; empty: nobody."""
     admin_password: SecretStr = SecretStr("")
@@ -39,7 +43,7 @@ async def serve(settings: UsersSettings) -> None:
         return issuer.jwks()
 
     database = Database(settings.database_url)
-    service = UserService(database)
+    service = UserService(database, timedelta(seconds=settings.refresh_grace_seconds))
     api = UsersApi(service, issuer, settings.worker_secret.get_secret_value())
     await rpc.serve(
         settings.listen,

@@ -9,17 +9,23 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from stack.home import CHECKOUT
 from tests.browser import CHROMIUM
-from tests.journeys import conftest as journeys
 from tests.support import Edge, User
 
+APP = CHECKOUT / "web" / "app"
 DESKTOP = {"width": 1280, "height": 860}
 OpenPage = Callable[..., Coroutine[Any, Any, Page]]
 
-mortal = journeys.mortal
+
+@pytest.fixture(autouse=True)
+def built() -> None:
+    """There is a page to look at; `make test` goes on without one where npm's packages can't be had."""
+    if not (APP / "dist" / "index.html").exists():
+        pytest.skip("the page is not built: run make web, which says why")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """A headless browser."""
     async with async_playwright() as playwright:
@@ -30,23 +36,23 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def open_page(browser: Browser, edge: Edge) -> AsyncIterator[OpenPage]:
-    """Opens the page (of this stack or another) for somebody who is signed in, or nobody, each in a browser of his own.
+    """Opens the page for somebody who is signed in, or nobody, each as in a browser of his own.
 
     Nothing may be wrong on the console; answers of the API that are no success are said there and are none of it.
     """
     complaints: list[str] = []
     async with AsyncExitStack() as exits:
 
-        async def open_(user: User | None = None, path: str = "wallet", at: Edge = edge, **options: Any) -> Page:
+        async def open_(user: User | None = None, path: str = "wallet", **options: Any) -> Page:
             context = await browser.new_context(**({"viewport": DESKTOP, "locale": "en-GB"} | options))
             exits.push_async_callback(context.close)
             page = await context.new_page()
             page.set_default_timeout(20_000)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda said: complaints.append(said.text) if "Security" in said.text else None)
-            url = str(at.rest.base_url).rstrip("/")
+            url = str(edge.rest.base_url).rstrip("/")
             if user:
-                await context.add_init_script(_kept(await _sign_in(at, user)))
+                await context.add_init_script(_kept(await _sign_in(edge, user)))
             await page.goto(f"{url}/#/{path}")
             if user:
                 await page.locator(".connection.live").wait_for()

@@ -3,8 +3,9 @@ import { useSignalEffect } from "@preact/signals";
 import type { ComponentChildren, FunctionComponent } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { choose, language, LANGUAGES, t, type Key } from "./i18n";
-import { Icon, type IconName } from "./icons";
+import { Icon, isIcon } from "./icons";
 import { connection } from "./live";
+import { AccountPage } from "./pages/account";
 import { AdminPage } from "./pages/admin";
 import { InventoryPage } from "./pages/inventory";
 import { OrderPage } from "./pages/order";
@@ -20,7 +21,8 @@ import { theme, type Theme } from "./theme";
 import { askToNotify, canNotify, Toasts } from "./toasts";
 
 interface Section {
-  name: Key & IconName;
+  /** Those that have an icon are in the menu. */
+  name: Key;
   page: FunctionComponent;
   isForAdmins?: boolean;
 }
@@ -33,6 +35,7 @@ const SECTIONS: readonly Section[] = [
   { name: "payouts", page: PayoutsPage },
   { name: "admin", page: AdminPage, isForAdmins: true },
   { name: "system", page: SystemPage, isForAdmins: true },
+  { name: "account", page: AccountPage },
 ];
 
 export function App() {
@@ -53,12 +56,14 @@ function Frame() {
   const section = sections.find((other) => other.name === name) ?? sections[0];
   const Page = section?.page ?? WalletPage;
   const main = useRef<HTMLElement>(null);
+  const who = useRef<HTMLDetailsElement>(null);
   const path = route.value.join("/");
   const first = useRef(true);
   useEffect(() => {
     // Who uses a keyboard or listens goes on in the new view.
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
+    if (who.current) who.current.open = false;
     document.title = section ? `${t(section.name)} · ${t("appName")}` : t("appName");
   }, [path, language.value]);
   return (
@@ -72,14 +77,17 @@ function Frame() {
           {t("appName")}
         </a>
         <nav aria-label={t("mainMenu")}>
-          {sections.map((other) => (
-            <a key={other.name} href={`#/${other.name}`} aria-current={other === section ? "page" : undefined}>
-              <Icon name={other.name} />
-              <span>{t(other.name)}</span>
-            </a>
-          ))}
+          {sections.map(
+            (other) =>
+              isIcon(other.name) && (
+                <a key={other.name} href={`#/${other.name}`} aria-current={other === section ? "page" : undefined}>
+                  <Icon name={other.name} />
+                  <span>{t(other.name)}</span>
+                </a>
+              ),
+          )}
         </nav>
-        <details class="who">
+        <details ref={who} class="who">
           <summary>
             <Connection />
             <span class="name">{me.value?.username || me.value?.email || "…"}</span>
@@ -90,6 +98,9 @@ function Frame() {
                 {t("notifyMe")}
               </button>
             )}
+            <a class="quiet button" href="#/account">
+              {t("account")}
+            </a>
             <a class="quiet button" href="/docs">
               {t("apiDocs")}
             </a>

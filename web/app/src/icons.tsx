@@ -11,6 +11,10 @@ const PATHS = {
 
 export type IconName = keyof typeof PATHS;
 
+export function isIcon(name: string): name is IconName {
+  return name in PATHS;
+}
+
 export function Icon({ name }: { name: IconName }) {
   return (
     <svg class="glyph" viewBox="0 0 24 24" aria-hidden="true">

@@ -1,6 +1,6 @@
 // Who is signed in. The tokens are in localStorage, where all tabs find the same ones: a refresh token is good once, and
-// tabs with one each, or a page that is reloaded while it refreshes, would end the sign-in. What could read them there
-// is a foreign script in this page, and the policy of the page (web/Caddyfile) runs none.
+// tabs with one each would end the sign-in. What could read them there is a foreign script in this page, and the policy
+// of the page (web/Caddyfile) runs none.
 import { computed, signal } from "@preact/signals";
 import { call, post, Refused, Unreachable, type User } from "./api/client";
 
@@ -58,13 +58,24 @@ async function refresh(known: Tokens): Promise<string | undefined> {
       return latest?.access;
     }
     try {
-      keep(await post("/token", { grant_type: "refresh_token", refresh_token: known.refresh }));
+      keep(await exchange(known.refresh));
     } catch (error) {
       if (error instanceof Refused && !error.isTemporary) forget();
       else throw error;
     }
     return tokens.value?.access;
   });
+}
+
+/** When the answer is lost, the same token buys another one, for a minute (docs/decisions/0009-identity.md). */
+async function exchange(refresh: string): Promise<TokenAnswer> {
+  const send = () => post<TokenAnswer>("/token", { grant_type: "refresh_token", refresh_token: refresh });
+  try {
+    return await send();
+  } catch (error) {
+    if (error instanceof Unreachable) return send();
+    throw error;
+  }
 }
 
 /** One tab at a time; browsers offer locks to secure pages (and to localhost). */
@@ -80,6 +91,17 @@ export async function signIn(email: string, password: string): Promise<void> {
 export async function signUp(email: string, password: string, username: string): Promise<void> {
   await call("post", "/register", { body: { email, password, ...(username && { username }) } });
   await signIn(email, password);
+}
+
+/** Sets a new password, which ends all sign-ins; here another one begins. */
+export async function changePassword(current: string, fresh: string): Promise<void> {
+  await call("post", "/users/me/password", { body: { current_password: current, new_password: fresh } });
+  try {
+    await signIn(me.value?.email ?? "", fresh);
+  } catch (error) {
+    // It is changed all the same; what begins anew does so when the access token ends.
+    if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+  }
 }
 
 /** Signs out here at once, and at the server if it can be reached. */

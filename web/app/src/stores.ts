@@ -1,10 +1,23 @@
 // What the views show: read by REST, kept up to date by what the socket tells.
 import { effect, signal, type Signal } from "@preact/signals";
-import { call, Refused, type Account, type Entry, type InventoryItem, type Order, type Payout } from "./api/client";
+import {
+  call,
+  Refused,
+  type Account,
+  type Entry,
+  type InventoryItem,
+  type Order,
+  type OrderStatus,
+  type Payout,
+  type Purchase,
+} from "./api/client";
 import { listen, type News } from "./live";
 import { userId } from "./session";
 
 const PAGE_SIZE = 20;
+/** Of lists that share their view with others. */
+export const SHORT_PAGE = 8;
+const LARGEST_PAGE = 100;
 
 interface Page<T> {
   items: T[];
@@ -20,11 +33,20 @@ export class List<T> {
   private isReading = false;
   private told: ((items: T[]) => T[])[] = [];
 
-  constructor(private readonly read: (pageToken: string | undefined) => Promise<Page<T>>) {}
+  constructor(
+    private readonly read: (pageToken: string | undefined, pageSize: number) => Promise<Page<T>>,
+    private readonly pageSize = PAGE_SIZE,
+  ) {}
 
   /** Reads the first page (anew). */
   load = (): Promise<void> => this.fetch(undefined);
   more = (): Promise<void> => this.fetch(this.next.value);
+
+  /** Reads as much anew as is shown, unless something is just being read. */
+  async refresh(): Promise<void> {
+    const shown = Math.max(this.items.value?.length ?? 0, this.pageSize);
+    if (!this.isReading) await this.fetch(undefined, Math.min(shown, LARGEST_PAGE));
+  }
 
   /** Changes what is there; and what is just being read, which may be older. */
   change(how: (items: T[]) => T[]): void {
@@ -42,12 +64,12 @@ export class List<T> {
     this.error.value = undefined;
   }
 
-  private async fetch(pageToken: string | undefined): Promise<void> {
+  private async fetch(pageToken: string | undefined, pageSize = this.pageSize): Promise<void> {
     const number = ++this.latest;
     if (!this.isReading) this.told = [];
     this.isReading = true;
     try {
-      const page = await this.read(pageToken);
+      const page = await this.read(pageToken, pageSize);
       // Somebody asked again meanwhile, and gets what is newer.
       if (number !== this.latest) return;
       const items = pageToken ? [...(this.items.value ?? []), ...page.items] : page.items;
@@ -63,13 +85,16 @@ export class List<T> {
 }
 
 const mine = () => ({ user_id: userId.value ?? "" });
-const page = (token: string | undefined) => ({ page_size: PAGE_SIZE, page_token: token });
+const page = (page_token: string | undefined) => ({ page_size: PAGE_SIZE, page_token });
 
 /** null: this user has none yet; undefined: not known yet. */
 export const account = signal<Account | null | undefined>(undefined);
 
+/** Which orders are shown; all of them without a status. */
+export const orderStatus = signal<OrderStatus | "">("");
+
 export const orders = new List<Order>(async (token) => {
-  const found = await call("get", "/orders", { query: page(token) });
+  const found = await call("get", "/orders", { query: { ...page(token), status: orderStatus.value || undefined } });
   return { items: found.orders, next: found.next_page_token };
 });
 
@@ -94,7 +119,12 @@ export const inventory = new List<InventoryItem>(async () => {
   return { items: found.items, next: "" };
 });
 
-const lists = [orders, payouts, entries, inventory] as const;
+export const purchases = new List<Purchase>(async (token) => {
+  const found = await call("get", "/users/{user_id}/purchases", { path: mine(), query: page(token) });
+  return { items: found.purchases, next: found.next_page_token };
+});
+
+const lists = [orders, payouts, entries, inventory, purchases] as const;
 
 export async function loadAccount(): Promise<void> {
   try {
@@ -112,7 +142,8 @@ export function setAccount(fresh: Account): void {
 }
 
 export function setOrder(fresh: Partial<Order> & Pick<Order, "id" | "etag">): void {
-  orders.change((known) => merged(known, fresh as Order));
+  const isShown = ({ status }: Order) => !orderStatus.value || status === orderStatus.value;
+  orders.change((known) => merged(known, fresh as Order).filter(isShown));
 }
 
 export function setPayout(fresh: Payout): void {
@@ -147,6 +178,7 @@ function apply(news: News): void {
       break;
     case "inventory.changed":
       setItem(news.data);
+      if (purchases.items.value) void purchases.load();
       break;
     case "payout.changed":
       setPayout(news.data);
@@ -164,6 +196,7 @@ export function start(): void {
     if (userId.value === whose) return;
     whose = userId.value;
     account.value = undefined;
+    orderStatus.value = "";
     for (const list of lists) list.clear();
   });
 }

@@ -1,6 +1,6 @@
 // What several views are made of.
 import type { ComponentChildren } from "preact";
-import { useId } from "preact/hooks";
+import { useEffect, useId } from "preact/hooks";
 import { exactly, moment } from "./format";
 import { explain, t } from "./i18n";
 import type { List } from "./stores";
@@ -42,6 +42,17 @@ export function Field({ label, value, onInput, hint, wrong, ...input }: FieldPro
   );
 }
 
+/** What others do is told to them, and not to administrators, whose views ask. */
+export const ASK_SECONDS = 5;
+
+/** Does something again and again while the page is looked at. */
+export function useEvery(seconds: number, work: () => void): void {
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || work(), seconds * 1000);
+    return () => clearInterval(timer);
+  }, []);
+}
+
 interface ChoiceProps<V extends string> {
   label: string;
   value: V;
@@ -55,6 +66,26 @@ export function Choice<V extends string>({ label, value, options, onChange }: Ch
     <div class="field">
       <label for={id}>{label}</label>
       <select id={id} value={value} onChange={(event) => onChange(event.currentTarget.value as V)}>
+        {options.map(([option, text]) => (
+          <option key={option} value={option}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+interface FilterProps<V extends string> extends ChoiceProps<V> {
+  title: string;
+}
+
+/** The heading of a list, and a choice of what it shows. */
+export function FilteredTitle<V extends string>({ title, label, value, options, onChange }: FilterProps<V>) {
+  return (
+    <div class="title">
+      <h2>{title}</h2>
+      <select class="filter" aria-label={label} value={value} onChange={(event) => onChange(event.currentTarget.value as V)}>
         {options.map(([option, text]) => (
           <option key={option} value={option}>
             {text}

@@ -8,6 +8,7 @@ export type DeadLetter = Schemas["DeadLetter"];
 export type Entry = Schemas["Entry"];
 export type InventoryItem = Schemas["InventoryItem"];
 export type Order = Schemas["Order"];
+export type OrderStatus = Exclude<Order["status"], "STATUS_UNSPECIFIED">;
 export type OrderChange = Schemas["OrderChange"];
 export type Payout = Schemas["Payout"];
 export type Process = Schemas["Process"];

@@ -41,6 +41,11 @@ export function t(key: Key, values: Record<string, string | number> = {}): strin
 export function explain(error: unknown): string {
   if (error instanceof Unreachable) return t("error.unreachable");
   if (!(error instanceof Refused)) throw error;
-  const key = `error.${error.reason}`;
-  return t(key in en ? (key as Key) : "error.other", { message: error.message });
+  return reason(error.reason, error.message);
+}
+
+/** Returns a reason of the API's contract, for people; `message` is what it says of itself. */
+export function reason(name: string, message = name): string {
+  const key = `error.${name}`;
+  return t(key in en ? (key as Key) : "error.other", { message });
 }

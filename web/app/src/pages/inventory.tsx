@@ -1,13 +1,17 @@
 import { useEffect } from "preact/hooks";
-import { call, type InventoryItem } from "../api/client";
-import { t } from "../i18n";
+import { call, type InventoryItem, type Purchase } from "../api/client";
+import { money } from "../format";
+import { reason, t } from "../i18n";
 import { useIntent } from "../intent";
-import { inventory, setItem } from "../stores";
+import { inventory, purchases, setItem } from "../stores";
 import { toast } from "../toasts";
-import { Fate, Listing, Moment } from "../ui";
+import { Badge, Fate, Listing, Moment } from "../ui";
 
 export function InventoryPage() {
-  useEffect(() => void inventory.load(), []);
+  useEffect(() => {
+    void inventory.load();
+    void purchases.load();
+  }, []);
   const empty = (
     <>
       <p>{t("noInventory")}</p>
@@ -22,7 +26,32 @@ export function InventoryPage() {
       <Listing list={inventory} empty={empty} class="shelf">
         {(item) => <Owned key={item.product_id} item={item} />}
       </Listing>
+      <section>
+        <h2>{t("purchases")}</h2>
+        <Listing list={purchases} empty={t("noPurchases")} class="rows card">
+          {(purchase) => <Bought key={purchase.id} purchase={purchase} />}
+        </Listing>
+      </section>
     </>
+  );
+}
+
+function Bought({ purchase }: { purchase: Purchase }) {
+  const { product_name, quantity, total_price, currency, status, failure_reason } = purchase;
+  return (
+    <li>
+      <div>
+        <span>{`${product_name} × ${quantity}`}</span>
+        <small>
+          <Moment at={purchase.created_at} />
+        </small>
+        {failure_reason && <small>{reason(failure_reason)}</small>}
+      </div>
+      <div class="end">
+        <b>{money(total_price, currency)}</b>
+        <Badge status={status} />
+      </div>
+    </li>
   );
 }
 

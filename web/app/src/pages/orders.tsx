@@ -1,26 +1,40 @@
 import { useComputed, useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
-import { call, Refused, type Order, type Product } from "../api/client";
+import { call, Refused, type Order, type OrderStatus, type Product } from "../api/client";
 import { decimal, minor, money } from "../format";
 import { t } from "../i18n";
 import { useDraft, useIntent } from "../intent";
 import { go } from "../router";
-import { account, loadAccount, orders, setOrder } from "../stores";
+import { account, loadAccount, orders, orderStatus, setOrder } from "../stores";
 import { toast } from "../toasts";
-import { Badge, Fate, Field, Form, Listing, Moment } from "../ui";
+import { Badge, Fate, Field, FilteredTitle, Form, Listing, Moment } from "../ui";
+
+const STATUSES = ["PENDING", "AUTHORIZED", "PAID", "SHIPPED", "CANCELED"] as const;
 
 export function OrdersPage() {
   useEffect(() => {
     void orders.load();
     if (account.value === undefined) void loadAccount().catch(() => undefined);
   }, []);
+  function choose(status: OrderStatus | ""): void {
+    orderStatus.value = status;
+    orders.clear();
+    void orders.load();
+  }
   return (
     <>
       <h1>{t("orders")}</h1>
       <div class="columns wide-first">
         <section>
-          <h2>{t("yourOrders")}</h2>
-          <Listing list={orders} empty={t("noOrders")} class="rows card">
+          <FilteredTitle
+            title={t("yourOrders")}
+            label={t("status")}
+            value={orderStatus.value}
+            options={[["", t("anyStatus")], ...STATUSES.map((status) => [status, t(`status.${status}`)] as const)]}
+            onChange={choose}
+          />
+          <Listing list={orders} empty={orderStatus.value ? t("noSuchOrders") : t("noOrders")} class="rows card">
             {(order) => <OrderLine key={order.id} order={order} />}
           </Listing>
         </section>
@@ -30,7 +44,8 @@ export function OrdersPage() {
   );
 }
 
-export function OrderLine({ order }: { order: Order }) {
+/** An order in a list, and below it what can be done with it. */
+export function OrderLine({ order, children }: { order: Order; children?: ComponentChildren }) {
   return (
     <li>
       <div>
@@ -42,6 +57,7 @@ export function OrderLine({ order }: { order: Order }) {
       <div class="end">
         <b>{money(order.total_price, order.currency)}</b>
         <Badge status={order.status} />
+        {children}
       </div>
     </li>
   );
