@@ -229,7 +229,11 @@ async def test_every_view_can_be_used_by_everybody(open_page: OpenPage, edge: Ed
     await edge.deposit(user, 100_000)
     created = await edge.rest.post("/orders", json={"amount": 700}, headers=user.headers)
     await edge.settled(user, created.json()["id"])
-    for who, views in ((user, (*VIEWS, f"orders/{created.json()['id']}")), (admin, ("admin", "system")), (None, ("sign-in",))):
+    for who, views in (
+        (user, (*VIEWS, f"orders/{created.json()['id']}")),
+        (admin, ("admin", "system")),
+        (None, ("sign-in",)),
+    ):
         page = await open_page(who, reduced_motion="reduce", viewport=PHONE)
         for view in views:
             await look_at(page, view)
