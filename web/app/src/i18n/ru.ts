@@ -44,7 +44,7 @@ export const ru: Record<Key, string> = {
   currency: "Валюта",
   description: "Описание",
   name: "Название",
-  quantity: "Количество",
+  quantity: "Кол-во",
   price: "Цена",
   total: "Итого",
   type: "Вид",
