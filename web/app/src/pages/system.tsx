@@ -352,7 +352,7 @@ function Letter({ letter, onDone }: { letter: DeadLetter; onDone: (letter: DeadL
           class="plain"
           disabled={isBusy.value}
           aria-label={`${t("replay")}: ${letter.subject} ${letter.event_id}`}
-          onClick={() => void act(() => call("post", "/dead-letters/{dead_letter_id}:replay", { path, body: {} }), "replayed")}
+          onClick={() => void act(() => call("post", "/dead-letters/{dead_letter_id}:replay", { path }), "replayed")}
         >
           {t("replay")}
         </button>
