@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stack.config import PUSH, SERVICES, Config
+from stack.config import PUSH, SERVICES, SYSTEM, Config
 from stack.home import CHECKOUT, Stack, write_private
 
 SOURCE = CHECKOUT / "edge" / "envoy.yaml"
@@ -55,7 +55,7 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
 
 
 def _cluster_ports(name: str, config: Config) -> list[int]:
-    if name in (*SERVICES, PUSH):
+    if name in (*SERVICES, PUSH, SYSTEM):
         return [config.ports[instance] for instance in config.instance_names(name)]
     if name in OTHER_CLUSTERS:
         return [config.ports[OTHER_CLUSTERS[name]]]

@@ -32,6 +32,7 @@ from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.payouts.v1.payouts_pb2_grpc import PayoutsServiceStub
 from gozon.shop.v1.shop_pb2_grpc import ShopServiceStub
+from gozon.system.v1.system_pb2_grpc import SystemServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
 from kit.bus import Bus
@@ -113,13 +114,13 @@ class RunningStack:
     def from_status(cls, status: dict[str, Any]) -> Self:
         """Reads what `gozon status --json --secrets` prints."""
         ports, urls = status["config"]["ports"], status["urls"]
-        names = config.SERVICES
+        names = (*config.SERVICES, config.SYSTEM)
         return cls(
             home=Path(status["home"]),
             edge_url=urls["edge"],
             edge_target=f"127.0.0.1:{ports['edge']}",
             targets={name: f"127.0.0.1:{ports[name]}" for name in names},
-            database_urls={name: urls[f"{name}_database"] for name in names},
+            database_urls={name: urls[f"{name}_database"] for name in config.SERVICES},
             superuser_url=urls["postgres"],
             nats_url=urls["nats"],
             redis_url=urls["redis"],
@@ -164,6 +165,7 @@ class Edge:
         self.payments = PaymentsServiceStub(self.channel)
         self.payouts = PayoutsServiceStub(self.channel)
         self.shop = ShopServiceStub(self.channel)
+        self.system = SystemServiceStub(self.channel)
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,12 +11,12 @@ from tests.support import CHEAP_PASSWORDS, gozon, new_home
 
 Mortal = Callable[..., Stack]
 
-WORKERLESS = "worker-orders=0,worker-payouts=0"
+WORKERLESS = "worker-orders=0,worker-payouts=0,system=0"
 
 
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Mortal]:
-    """Starts a stack without workers, which cost a third of its start, with further arguments of `gozon up`."""
+    """Starts a stack without workers and System, a third of its start, with further arguments of `gozon up`."""
     homes = []
 
     def start(*arguments: str) -> Stack:

@@ -229,7 +229,11 @@ async def test_every_view_can_be_used_by_everybody(open_page: OpenPage, edge: Ed
     await edge.deposit(user, 100_000)
     created = await edge.rest.post("/orders", json={"amount": 700}, headers=user.headers)
     await edge.settled(user, created.json()["id"])
-    for who, views in ((user, (*VIEWS, f"orders/{created.json()['id']}")), (admin, ("admin",)), (None, ("sign-in",))):
+    for who, views in (
+        (user, (*VIEWS, f"orders/{created.json()['id']}")),
+        (admin, ("admin", "system")),
+        (None, ("sign-in",)),
+    ):
         page = await open_page(who, reduced_motion="reduce", viewport=PHONE)
         for view in views:
             await look_at(page, view)
@@ -241,7 +245,7 @@ async def test_every_view_can_be_used_by_everybody(open_page: OpenPage, edge: Ed
 
 @needs_chromium
 async def test_no_view_is_wider_than_a_phone_with_longer_words(open_page: OpenPage, alice: User, admin: User) -> None:
-    for who, views in ((alice, VIEWS), (admin, ("admin",)), (None, ("sign-in",))):
+    for who, views in ((alice, VIEWS), (admin, ("admin", "system")), (None, ("sign-in",))):
         page = await open_page(who, locale="ru", viewport=PHONE)
         for view in views:
             await look_at(page, view)

@@ -13,6 +13,7 @@ import { OrdersPage } from "./pages/orders";
 import { PayoutsPage } from "./pages/payouts";
 import { ShopPage } from "./pages/shop";
 import { SignInPage } from "./pages/sign-in";
+import { SystemPage } from "./pages/system";
 import { WalletPage } from "./pages/wallet";
 import { route } from "./router";
 import { isAdmin, isSignedIn, loadMe, me, signOut, userId } from "./session";
@@ -33,6 +34,7 @@ const SECTIONS: readonly Section[] = [
   { name: "orders", page: OrdersPage },
   { name: "payouts", page: PayoutsPage },
   { name: "admin", page: AdminPage, isForAdmins: true },
+  { name: "system", page: SystemPage, isForAdmins: true },
   { name: "account", page: AccountPage },
 ];
 
