@@ -47,6 +47,7 @@ MAX_CONCURRENT_CALLS = 4_000
 DRAIN_SECONDS = 2.5
 """How long a stopping server still accepts calls, so that the edge's health checks see it going."""
 MAX_KEY_LENGTH = 128
+MAX_IF_MATCH = 64
 
 STATUS: dict[type[errors.Error], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -90,9 +91,12 @@ class Call:
 
     @property
     def if_match(self) -> str:
-        """The etag in the header if-match; empty when there is none, or any will do."""
+        """The etag in the header if-match; empty when there is none, or any will do. Errors: InvalidArgument."""
+        header = self.metadata.get("if-match", "")
+        if len(header) > MAX_IF_MATCH:
+            raise errors.InvalidArgument(f"The header if-match is at most {MAX_IF_MATCH} characters.")
         # RFC 9110 section 8.8.3: quoted; a weak one is as good, there being one representation of each state.
-        return self.metadata.get("if-match", "").removeprefix("W/").strip('"').removeprefix("*")
+        return header.removeprefix("W/").strip('"').removeprefix("*")
 
     @property
     def _over_rest(self) -> bool:
