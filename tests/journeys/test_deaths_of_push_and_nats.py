@@ -84,6 +84,10 @@ class Customer:
             self.heard.append(message)
             self.known[message["data"]["id"]] = message["data"]["status"]
 
+    async def is_greeted(self) -> bool:
+        """Says whether this customer is told what happens from now on."""
+        return self._last != ""
+
     async def has_heard_of(self, orders: list[str]) -> bool:
         """Says whether this customer was told that these orders are paid."""
         return set(orders) <= {message["data"]["id"] for message in self.heard if message["type"] == "order.paid"}
@@ -138,6 +142,8 @@ async def test_clients_hear_everything_once_and_in_order_while_instances_and_nat
             customers.append(Customer(edge, stack.edge_url, user))
         stop = asyncio.Event()
         listening_ones = [asyncio.create_task(customer.listen()) for customer in customers]
+        for customer in customers:
+            await eventually(customer.is_greeted)
         shopping = [asyncio.create_task(customer.shop(stop)) for customer in customers]
         try:
             for victim in ("push", "push-2", "nats"):
