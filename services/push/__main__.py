@@ -86,5 +86,6 @@ async def serve(settings: PushSettings) -> None:
 
 if __name__ == "__main__":
     settings = PushSettings.load()
-    telemetry.configure("push", settings.log_level, settings.log_format, settings.metrics_port)
+    telemetry.configure("push", settings)
+    telemetry.serve_metrics(settings)
     uvloop.run(serve(settings))

@@ -1,0 +1,91 @@
+"""What docker-compose.yml runs before the rest: the secrets, and what each container gets of them.
+
+The home folder is a volume. Each container sees its own folder in it, CONTAINER/, as /run/secrets, and nothing else.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from stack import edge, servers
+from stack.config import PUSH, SERVICES, WORKERS, Config
+from stack.home import CHECKOUT, Home, Stack
+from stack.processes import process_env
+
+METRICS_PORT = 9100
+HOSTS = {
+    "edge": "envoy",
+    "web": "web",
+    "postgres": "postgres",
+    "nats": "nats",
+    "nats-monitor": "nats",
+    "valkey": "valkey",
+    "broker": "broker",
+    "provider": "provider",
+    **{name: name for name in (*SERVICES, PUSH)},
+}
+"""Which container each part is in, by its name in docker-compose.yml."""
+PORTS = {
+    "edge": 8080,
+    "envoy-admin": 9901,
+    "envoy-jwks": 8081,
+    "web": 8080,
+    "postgres": 5432,
+    "nats": 4222,
+    "nats-monitor": 8222,
+    "valkey": 6379,
+    "broker": 6379,
+    "provider": 8090,
+    **dict.fromkeys(SERVICES, 50051),
+    PUSH: 50052,
+    **{f"{name}-metrics": METRICS_PORT for name in (*SERVICES, PUSH, "dispatcher", "beat", *WORKERS)},
+}
+SECRET = frozenset({
+    "GOZON_BROKER_URL",
+    "GOZON_DATABASE_URL",
+    "GOZON_NATS_URL",
+    "GOZON_PAYOUT_KEYS",
+    "GOZON_PROVIDER_SECRET",
+    "GOZON_REDIS_URL",
+    "GOZON_WORKER_SECRET",
+})  # fmt: skip
+"""The settings that hold a secret; docker-compose.yml has the others."""
+
+
+def prepare(home: Home, rate_limit_scale: int) -> None:
+    """Makes the secrets that are missing and writes what each container reads. Again it changes nothing."""
+    home.path.mkdir(parents=True, exist_ok=True)
+    home.save_config(Config(ports=PORTS, hosts=HOSTS, rate_limit_scale=rate_limit_scale))
+    stack = Stack.load(home)
+    for container, files in _files(stack).items():
+        folder = home.path / container
+        folder.mkdir(exist_ok=True)
+        for name, text in files.items():
+            _write(folder / name, text)
+    shutil.copyfile(CHECKOUT / "edge" / "gozon.binpb", home.path / "envoy" / "gozon.binpb")
+
+
+def _files(stack: Stack) -> dict[str, dict[str, str]]:
+    secrets = stack.secrets
+    return {
+        "postgres": {"password": secrets.postgres},
+        "nats": {"nats.conf": servers.nats_config(stack, Path("/data"))},
+        "valkey": {"valkey.conf": servers.valkey_config(stack, Path("/data"))},
+        "broker": {"valkey.conf": servers.broker_config(stack, Path("/data"))},
+        "envoy": {"envoy.yaml": edge.text(stack.config)},
+        "provider": {"gozon_provider_secret": secrets.provider},
+        **{name: _secrets(process_env(stack, name)) for name in (*SERVICES, PUSH, "dispatcher", "beat", *WORKERS)},
+    }
+
+
+def _secrets(env: Mapping[str, str]) -> dict[str, str]:
+    """The secrets among the settings of a process, by the names of their files."""
+    return {name.lower(): value for name, value in env.items() if name in SECRET}
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file in one step. Whoever sees the folder may read it: servers have users of their own."""
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.chmod(0o444)
+    temporary.replace(path)
