@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular load-million chaos clean
+.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular load-million chaos web clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -24,7 +24,9 @@ help: ## List the targets
 
 # --- Running it
 
+# Who has no way to npm's packages has no page; all else works without it.
 up: .venv/.stack ## Install what is missing, start everything, wait until it is ready
+	@$(MAKE) web || echo 'The page is not built, and / says so; all else starts without it.'
 	@$(GOZON) up $(ARGS)
 
 down: .venv/.stack ## Stop everything; the data stays
@@ -57,10 +59,15 @@ reset: .venv/.stack ## Stop everything and delete the data, after a question
 migrate: .venv/.stack ## Bring the databases of the running stack up to date
 	@$(GOZON) migrate $(ARGS)
 
+web: .venv/.stack web/app/dist/.built ## Build the page, if a source of it changed
+	@:
+
 # --- Working on it
 
 # All of them in two processes, each with a stack; what is chosen by hand in one, and so is all on a stack that is given.
+# The page is built first; only where npm's packages can't be had do its tests look at none, and say so.
 test: .venv/.dev ## Run the tests, on stacks of their own
+	@if $(MAKE) -s web/app/node_modules/.installed; then $(MAKE) web; else echo 'The tests of the page are skipped.'; fi
 	@$(BIN)/python -m pytest $(or $(ARGS),$(if $(GOZON_TEST_HOME),,--numprocesses 2))
 
 lint: .venv/.dev ## Check style, types, layers and contracts
@@ -68,6 +75,8 @@ lint: .venv/.dev ## Check style, types, layers and contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	@if $(MAKE) -s web/app/node_modules/.installed; then echo oxlint; $(WITH_BIN) npm --prefix web/app run --silent lint; \
+		else echo 'The page is not looked at.'; fi
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	@for branch in origin/main main; do \
@@ -159,7 +168,7 @@ chaos: .venv/.dev ## Kill each process and wipe NATS and the broker under load, 
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 	@if [ -x $(GOZON) ]; then $(GOZON) down; fi
-	rm -rf .venv build .gen.new .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build web/app/dist web/app/node_modules .gen.new .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) gen -name __pycache__ -prune -exec rm -rf {} +
 
 # --- Installing; the files are stamps, so that a second make does nothing
@@ -183,6 +192,24 @@ clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 	@echo 'Installing Gozon, its servers and the tools of its developers into .venv'
 	@$(UV) sync --frozen --inexact --group dev
 	@touch $@ .venv/.stack
+
+# The page. Node.js comes as a wheel; packages are those of package-lock.json, whose scripts are not run.
+WEB_SOURCES = $(shell find web/app -name node_modules -prune -o -name dist -prune -o -name schema.d.ts -prune -o -type f -print)
+
+# Its own would be minutes.
+NPM_PATIENCE = --fetch-timeout 60000 --fetch-retry-mintimeout 1000 --fetch-retry-maxtimeout 5000
+
+web/app/node_modules/.installed: .venv/.uv web/app/package-lock.json | .venv/.stack
+	@echo 'Installing what builds the page into web/app/node_modules'
+	@$(WITH_BIN) npm --prefix web/app ci --ignore-scripts --no-audit --no-fund --loglevel=error $(NPM_PATIENCE) || { \
+		echo "npm's registry can't be reached, or lacks something. Name another (npm_config_registry=https://…) or a proxy"; \
+		echo '(https_proxy=http://…), and try make web. Gozon itself runs without the page: make up.'; exit 1; }
+	@touch $@
+
+web/app/dist/.built: web/app/node_modules/.installed edge/openapi.yaml $(WEB_SOURCES)
+	@echo 'Building the page'
+	@$(WITH_BIN) npm --prefix web/app run --silent build
+	@touch $@
 
 .venv/.clients: .venv/.dev
 	@echo 'Installing Go and Node.js into .venv'

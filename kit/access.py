@@ -11,6 +11,9 @@ from kit.auth import Identity
 from kit.errors import Error, PermissionDenied, WorkerOnly
 from kit.ids import canonical
 
+ALL_USERS = "-"
+"""What a request names instead of a user for the things of all of them (AIP-159), where its contract allows that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -31,7 +34,7 @@ class Rule:
         if self.worker_only and not identity.is_worker:
             raise WorkerOnly
         named = getattr(request, self.owner) if self.owner else ""
-        if self.not_yours and named and not identity.may_act_for(canonical(named)):
+        if self.not_yours and named and not identity.may_act_for(named if named == ALL_USERS else canonical(named)):
             raise self.not_yours
 
 
@@ -49,6 +52,8 @@ WORKER = Rule(worker_only=True)
 
 def owner(field: str, not_yours: type[Error]) -> Rule:
     """The user that `field` of the request names (a UUID), and administrators; all others get `not_yours`.
+
+    ALL_USERS is for administrators alone.
 
     Where the contract lets the field be empty, it is for the method to take the caller.
     """

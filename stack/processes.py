@@ -113,7 +113,12 @@ def _provider(stack: Stack) -> Process:
     return Process(
         name="provider",
         stage=Stage.SERVERS,
-        argv=[*binaries.dying_with_parent("KILL"), *binaries.provider(), f"{LOOPBACK}:{port}", str(stack.home.provider_book)],
+        argv=[
+            *binaries.dying_with_parent("KILL"),
+            *binaries.provider(),
+            f"{LOOPBACK}:{port}",
+            str(stack.home.provider_book),
+        ],
         port=port,
         probe=probes.http(port, "/healthz"),
         env={"GOZON_PROVIDER_SECRET": stack.secrets.provider},

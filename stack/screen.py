@@ -67,8 +67,9 @@ def card(home: Home, config: Config, seconds: float) -> None:
     """Shows that the stack is up and what to do with it."""
     edge = f"http://127.0.0.1:{config.ports['edge']}"
     lines = Table.grid(padding=(0, 2))
-    lines.add_row("REST and gRPC", f"[bold]{edge}[/]")
-    lines.add_row("Swagger UI", f"[bold]{edge}/docs[/]")
+    lines.add_row("In a browser", f"[bold]{edge}[/]")
+    lines.add_row("REST and gRPC", edge)
+    lines.add_row("Swagger UI", f"{edge}/docs")
     lines.add_row("Administrator", ADMIN_EMAIL)
     lines.add_row("… first password", escape(home.secrets().admin))
     lines.add_row("Envoy admin", f"http://127.0.0.1:{config.ports['envoy-admin']}")

@@ -83,7 +83,7 @@ def stack() -> Iterator[RunningStack]:
     home = new_home()
     try:
         # Nobody processes orders, or asks for that again: what tests have just read must not change by itself.
-        calm = ["--instances", "worker-orders=0", "--setting", "orders.processing_seconds=86400"]
+        calm = ["--setting", "orders.processing_seconds=86400", "--instances", "worker-orders=0,push=2"]
         scale = ["--rate-limit-scale", str(RATE_LIMIT_SCALE)]
         up = gozon("up", "--home", str(home), "--free-ports", *scale, *calm, *CHEAP_PASSWORDS, timeout=UP_SECONDS)
         if up.returncode:

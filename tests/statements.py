@@ -53,6 +53,8 @@ async def walks_of_orders(connection: Connection, size: int) -> list[str]:
         orders._REFUND: [{"ids": refunds}],
         orders._REFUSE_REFUNDS: [{"ids": refunds}],
         orders._PAGE: [{"limit": 21, "status": status} for status in ("", "PENDING", "PAID")],
+        orders._PAGE_OF_ALL: [{"limit": 21}],
+        orders._PAGE_TO_SHIP: [{"limit": 21, "status": status} for status in ("AUTHORIZED", "PAID")],
         # Orders has no inbox.
         housekeeping._CLEAN_INBOX: [],
         housekeeping._INBOX_ROWS: [],

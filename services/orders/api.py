@@ -66,7 +66,7 @@ class OrdersApi:
         return await self._page(call.caller.user_id, request.status, request.page_token, request.page_size)
 
     async def list_user_orders(self, request: ListUserOrdersRequest, call: Call) -> ListOrdersResponse:
-        user_id = canonical(request.user_id)
+        user_id = None if request.user_id == access.ALL_USERS else canonical(request.user_id)
         return await self._page(user_id, request.status, request.page_token, request.page_size)
 
     async def update_order(self, request: UpdateOrderRequest, call: Call) -> Order:
@@ -108,7 +108,9 @@ class OrdersApi:
         call.etag(order.etag)
         return order
 
-    async def _page(self, user_id: str, status: Order.Status, page_token: str, page_size: int) -> ListOrdersResponse:
+    async def _page(
+        self, user_id: str | None, status: Order.Status, page_token: str, page_size: int
+    ) -> ListOrdersResponse:
         limit = page_size or DEFAULT_PAGE_SIZE
         name = Order.Status.Name(status) if status else ""
         found = await self._service.list_orders(user_id, name, pages.read_token(page_token), limit + 1)

@@ -45,6 +45,9 @@ TRANSITIONS: Mapping[str, Mapping[str, str]] = {
 }
 """The state machine: for each step the statuses that allow it and what they become. SQL gets it from here."""
 
+TO_SHIP = frozenset(TRANSITIONS[SHIP])
+"""Statuses of what can be shipped. Orders of all users can be listed by these alone: there is an index of them."""
+
 WAITING = frozenset({PENDING, AUTHORIZED, CANCELED})
 """Statuses in which Payments may owe an answer: to the money, the capture of what it holds, the reversal of all."""
 

@@ -174,6 +174,15 @@ async def page(connection: Connection, user_id: str, status: str, before: str, l
     return [_order(row) for row in rows]
 
 
+async def page_of_all(connection: Connection, status: str, before: str, limit: int) -> list[Order]:
+    """Does the same for the orders of all users, of which the status is one of domain.TO_SHIP or empty."""
+    if status:
+        rows = await connection.execute(_PAGE_TO_SHIP, status=status, before=before, limit=limit)
+    else:
+        rows = await connection.execute(_PAGE_OF_ALL, before=before, limit=limit)
+    return [_order(row) for row in rows]
+
+
 async def _find(
     connection: Connection, statements: tuple[Statement, Statement], user_id: str | None, order_id: str
 ) -> Row | None:
@@ -391,6 +400,13 @@ _LOCK_BY_ID, _LOCK_BY_OWNER = sql(f"{_ANYBODYS} FOR NO KEY UPDATE"), sql(f"{_OWN
 _PAGE = sql(f"""
     SELECT {_COLUMNS} FROM orders
     WHERE user_id = :user_id::uuid AND id < :before::uuid AND (:status::text = '' OR status = :status::text)
+    ORDER BY id DESC LIMIT :limit
+""")
+_PAGE_OF_ALL = sql(f"SELECT {_COLUMNS} FROM orders WHERE id < :before::uuid ORDER BY id DESC LIMIT :limit")
+# The statuses are those of the index, which PostgreSQL takes only if it reads them here.
+_PAGE_TO_SHIP = sql(f"""
+    SELECT {_COLUMNS} FROM orders
+    WHERE status = :status::text AND status IN ('AUTHORIZED', 'PAID') AND id < :before::uuid
     ORDER BY id DESC LIMIT :limit
 """)
 _HISTORY = sql("""

@@ -15,7 +15,7 @@ from kit import idempotency
 from kit.auth import Identity
 from kit.batch import Batcher
 from kit.db import Database, Transaction, atomic
-from kit.errors import Error, PermissionDenied, StaleEtag, TransitionNotAllowed
+from kit.errors import Error, InvalidArgument, PermissionDenied, StaleEtag, TransitionNotAllowed
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import trace_id, traceparent
@@ -32,6 +32,7 @@ from services.orders.domain import (
     REQUESTED,
     SHIP,
     SHIPPED,
+    TO_SHIP,
     WAITING,
     OrderNotFound,
 )
@@ -167,9 +168,17 @@ class OrderService:
         await self._cached.fill([order])
         return order
 
-    async def list_orders(self, user_id: str, status: str, before: str, limit: int) -> list[Order]:
-        """Returns a user's orders with ids below `before`, newest first; an empty status means any."""
+    async def list_orders(self, user_id: str | None, status: str, before: str, limit: int) -> list[Order]:
+        """Returns a user's orders with ids below `before`, newest first; an empty status means any.
+
+        Without a user those of all: in any status, or one of domain.TO_SHIP. Errors: InvalidArgument.
+        """
+        if user_id is None and status and status not in TO_SHIP:
+            which = " or ".join(sorted(TO_SHIP))
+            raise InvalidArgument(violations=(("status", f"must be {which}, or not set, for the orders of all users"),))
         async with self._database.autocommit() as connection:
+            if user_id is None:
+                return await repository.page_of_all(connection, status, before, limit)
             return await repository.page(connection, user_id, status, before, limit)
 
     async def list_history(self, order_id: str, caller: Identity) -> list[OrderChange]:

@@ -56,6 +56,13 @@ orders = Table(
     CheckConstraint("0 <= refunded_price AND refunded_price <= paid_price", name="orders_refunded_what_was_paid"),
     # For admins, who do not know the owner.
     Index("orders_id", "id"),
+    # For admins, who look for what is to be shipped.
+    Index(
+        "orders_to_ship",
+        "status",
+        "id",
+        postgresql_where=text("status = ANY (ARRAY['AUTHORIZED'::text, 'PAID'::text])"),
+    ),
     # For the sweeper, longest waiting first.
     Index("orders_unanswered", "asked_at", postgresql_where=text("asked_at IS NOT NULL")),
     # Likewise.

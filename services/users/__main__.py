@@ -1,6 +1,7 @@
 """The process of Users: `python -m services.users` serves, `… migrate` brings the database up to date."""
 
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kit.auth import ACCESS_TOKEN_SECONDS, TokenVerifier
 from kit.db import Database
 from kit.settings import Settings
 from services.users.api import RULES, UsersApi
+from services.users.domain import REFRESH_GRACE
 from services.users.service import HASH_KIB, UserService
 from services.users.tokens import TokenIssuer
 
@@ -25,6 +27,8 @@ class UsersSettings(Settings):
     """How long an access token is valid."""
     password_hash_kib: int = Field(default=HASH_KIB, ge=1024, le=1024 * 1024)
     """Memory of the hash of each password that is set from now on, in KiB: what it costs to guess, and to sign in."""
+    refresh_grace_seconds: int = Field(default=int(REFRESH_GRACE.total_seconds()), ge=0, le=600)
+    """So long after its use a refresh token whose answer was lost may be used again; 0: never."""
     admin_email: str = ""
     """Whom `migrate` makes the first administrator when there is none; empty: nobody."""
     admin_password: SecretStr = SecretStr("")
@@ -41,7 +45,8 @@ async def serve(settings: UsersSettings) -> None:
         return issuer.jwks()
 
     database = Database(settings.database_url)
-    service = UserService(database, settings.password_hash_kib)
+    grace = timedelta(seconds=settings.refresh_grace_seconds)
+    service = UserService(database, settings.password_hash_kib, grace)
     api = UsersApi(service, issuer, settings.worker_secret.get_secret_value())
     await rpc.serve(
         settings.listen,

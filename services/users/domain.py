@@ -13,6 +13,8 @@ WORKER_ID = "00000000-0000-7000-8000-000000000001"
 """Whom their tokens belong to: nobody who has registered."""
 SIGN_IN_LIFETIME = timedelta(days=30)
 """How long refresh tokens may follow one sign-in with a password."""
+REFRESH_GRACE = timedelta(seconds=60)
+"""How long after its use a refresh token may be used again, should its answer have been lost: several timeouts."""
 FREE_ATTEMPTS = 10
 """Wrong passwords in a row that cost nothing but the answer."""
 LONGEST_WAIT = timedelta(minutes=15)

@@ -90,6 +90,19 @@ async def exchange(tx: Transaction, token_hash: bytes, next_hash: bytes, now: da
     return await tx.one_or_none(_EXCHANGE, token_hash=token_hash, next_hash=next_hash, now=now) is not None
 
 
+async def exchange_again(
+    tx: Transaction, token_hash: bytes, next_hash: bytes, now: datetime, used_after: datetime
+) -> bool:
+    """Puts another token in the place of the one that was bought with `token_hash`, which counts as used from now on.
+
+    Returns False when that one was used already, when `token_hash` was first used before `used_after`, or is too old.
+    """
+    row = await tx.one_or_none(
+        _EXCHANGE_AGAIN, token_hash=token_hash, next_hash=next_hash, now=now, used_after=used_after
+    )
+    return row is not None
+
+
 async def end_sign_in(tx: Transaction, token_hash: bytes) -> None:
     """Deletes all refresh tokens of the sign-in that this one is of."""
     await tx.execute(_END_SIGN_IN, token_hash=token_hash)
@@ -175,8 +188,20 @@ _EXCHANGE = sql("""
         WHERE token_hash = :token_hash::bytea AND used_at IS NULL AND expires_at > :now::timestamptz
         RETURNING sign_in_id, user_id, expires_at
     )
-    INSERT INTO refresh_tokens (token_hash, sign_in_id, user_id, expires_at)
-    SELECT :next_hash::bytea, sign_in_id, user_id, expires_at FROM used RETURNING user_id
+    INSERT INTO refresh_tokens (token_hash, sign_in_id, user_id, expires_at, bought_with)
+    SELECT :next_hash::bytea, sign_in_id, user_id, expires_at, :token_hash::bytea FROM used RETURNING user_id
+""")
+_EXCHANGE_AGAIN = sql("""
+    WITH given_up AS (
+        UPDATE refresh_tokens SET used_at = :now::timestamptz
+        FROM refresh_tokens AS first
+        WHERE first.token_hash = :token_hash::bytea AND first.used_at > :used_after::timestamptz
+              AND refresh_tokens.sign_in_id = first.sign_in_id AND refresh_tokens.bought_with = first.token_hash
+              AND refresh_tokens.used_at IS NULL AND refresh_tokens.expires_at > :now::timestamptz
+        RETURNING refresh_tokens.sign_in_id, refresh_tokens.user_id, refresh_tokens.expires_at
+    )
+    INSERT INTO refresh_tokens (token_hash, sign_in_id, user_id, expires_at, bought_with)
+    SELECT :next_hash::bytea, sign_in_id, user_id, expires_at, :token_hash::bytea FROM given_up RETURNING user_id
 """)
 _END_SIGN_IN = sql("""
     DELETE FROM refresh_tokens WHERE sign_in_id =

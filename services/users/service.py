@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -22,6 +22,7 @@ from services.users import repository
 from services.users.domain import (
     ADMIN,
     ATTEMPTS_FORGOTTEN_AFTER,
+    REFRESH_GRACE,
     SIGN_IN_LIFETIME,
     USER,
     CommonPassword,
@@ -60,8 +61,10 @@ class SignIn:
 class UserService:
     """Registration, sign-in, and what users change of themselves."""
 
-    def __init__(self, database: Database, hash_kib: int = HASH_KIB) -> None:
+    def __init__(self, database: Database, hash_kib: int = HASH_KIB, refresh_grace: timedelta = REFRESH_GRACE) -> None:
+        """`refresh_grace` after its use a refresh token may be used again, as long as what it bought was not."""
         self._database = database
+        self._refresh_grace = refresh_grace
         self._hasher = PasswordHasher(memory_cost=hash_kib)
         self._hashing = 0
         self._threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="argon2")
@@ -92,12 +95,20 @@ class UserService:
     async def refresh(self, refresh_token: str) -> SignIn:
         """Exchanges a refresh token for the next one.
 
-        A token that was used before is in two hands, so its sign-in ends for both. Errors: InvalidRefreshToken.
+        When the answer was lost on its way, the same token buys another next one in place of the lost one, for a short
+        time. Any other token that was used before is in two hands, so its sign-in ends for both.
+        Errors: InvalidRefreshToken.
         """
         token_hash, next_token = _hash(refresh_token), _new_token()
+        next_hash = _hash(next_token)
         async with self._database.transaction() as tx:
             user = await repository.lock_owner(tx, token_hash)
-            exchanged = user and await repository.exchange(tx, token_hash, _hash(next_token), datetime.now(UTC))
+            # Of those who waited for the lock each is later than the one before.
+            now = datetime.now(UTC)
+            exchanged = user and (
+                await repository.exchange(tx, token_hash, next_hash, now)
+                or await repository.exchange_again(tx, token_hash, next_hash, now, now - self._refresh_grace)
+            )
             if user and not exchanged:
                 await repository.end_sign_in(tx, token_hash)
         if user is None:

@@ -44,6 +44,8 @@ refresh_tokens = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
     # Kept after use, so that a second use is noticed.
     Column("used_at", DateTime(timezone=True)),
+    # The token that was exchanged for this one; NULL for the first of a sign-in.
+    Column("bought_with", LargeBinary),
 )
 
 attempts = Table(

@@ -100,7 +100,6 @@ async def test_paths_with_values_that_are_none(edge: Edge, alice: User, path: st
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
         ("GET", "/nothing"),
         ("GET", "/order"),
         ("PUT", "/orders"),

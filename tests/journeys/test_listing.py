@@ -67,6 +67,18 @@ async def test_nobody_finds_orders_of_others_in_a_list(edge: Edge, alice: User, 
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "USER_NOT_FOUND")
 
 
+async def test_an_admin_finds_what_is_to_be_shipped_whoever_ordered_it(
+    edge: Edge, alice: User, admin: User, erna: tuple[User, list[str]]
+) -> None:
+    _, orders = erna
+    to_ship, _ = await page(edge, admin, "/orders/user/-", status="PAID", page_size=100)
+    assert [order for order in to_ship if order in orders] == [orders[2], orders[4]]
+    shipped = await edge.rest.get("/orders/user/-", params={"status": "SHIPPED"}, headers=admin.headers)
+    assert (shipped.status_code, shipped.json()["details"][0]["reason"]) == (400, "INVALID_REQUEST")
+    refused = await edge.rest.get("/orders/user/-", headers=alice.headers)
+    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (404, "USER_NOT_FOUND")
+
+
 async def test_a_page_of_long_orders_holds_fewer(edge: Edge, new_user: NewUser) -> None:
     user = await new_user()
     # What takes four bytes in protobuf and twelve in Envoy's JSON.

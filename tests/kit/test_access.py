@@ -67,6 +67,13 @@ def test_the_owner_and_an_admin_pass_and_others_learn_nothing() -> None:
         rule.check(identity(BEN), request)
 
 
+def test_the_things_of_all_users_are_for_admins() -> None:
+    rule, request = access.owner("user_id", UserNotFound), GetAccountRequest(user_id=access.ALL_USERS)
+    rule.check(identity(BEN, "admin"), request)
+    with pytest.raises(UserNotFound):
+        rule.check(identity(ANN), request)
+
+
 def test_what_is_for_admins_is_refused_to_others() -> None:
     access.ADMIN.check(identity(ANN, "admin"), GetAccountRequest())
     with pytest.raises(PermissionDenied):

@@ -76,7 +76,8 @@ def checks_of(table: Table) -> set[str]:
 
 
 def _condition(index: Any) -> str:
-    return str(index.get("dialect_options", {}).get("postgresql_where", "")).strip("()")
+    where = str(index.get("dialect_options", {}).get("postgresql_where", ""))
+    return where[1:-1] if where.startswith("(") else where
 
 
 # SQLAlchemy stumbles over a CHECK that is NOT VALID, as one of the ledger is.

@@ -19,6 +19,7 @@ from gozon.orders.v1.orders_pb2 import (
     RefundOrderRequest,
     UpdateOrderRequest,
 )
+from kit.access import ALL_USERS
 from kit.auth import Identity
 from kit.errors import IdempotencyKeyRequired, InvalidArgument, InvalidPageToken, PermissionDenied, StaleEtag
 from kit.ids import new_id
@@ -114,6 +115,30 @@ async def test_the_list_of_somebody_else_is_for_admins(api: OrdersApi, service: 
     request = ListUserOrdersRequest(user_id=USER)
     assert len((await api.list_user_orders(request, call())).orders) == 1
     assert len((await api.list_user_orders(request, call(OTHER, role="admin"))).orders) == 1
+
+
+async def test_admins_list_the_orders_of_all_and_those_that_can_be_shipped(
+    api: OrdersApi, service: OrderService, settlement: Settlement
+) -> None:
+    admin = call(OTHER, role="admin")
+    orders = [(await create(service, user)).order for user in (USER, OTHER, USER)]
+    await settlement.settle([paid(orders[0]), paid(orders[1]), declined(orders[2])])
+    newest_first = [order.id for order in orders[::-1]]
+
+    async def pages(status: Order.Status) -> list[list[str]]:
+        return await all_pages(
+            lambda token: api.list_user_orders(
+                ListUserOrdersRequest(user_id=ALL_USERS, status=status, page_size=2, page_token=token), admin
+            )
+        )
+
+    assert await pages(Order.STATUS_UNSPECIFIED) == [newest_first[:2], newest_first[2:]]
+    assert await pages(Order.PAID) == [newest_first[1:]]
+    assert await pages(Order.AUTHORIZED) == [[]]
+    for status in (Order.PENDING, Order.SHIPPED, Order.CANCELED):
+        with pytest.raises(InvalidArgument) as caught:
+            await pages(status)
+        assert "AUTHORIZED or PAID" in str(caught.value.violations)
 
 
 @pytest.mark.parametrize("token", ["nonsense", "====", "ж", "MDE5Mg==", "/" * 48, "AAAA", " "])

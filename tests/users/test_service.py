@@ -1,6 +1,7 @@
 """services.users.service on a real PostgreSQL."""
 
 import asyncio
+import hashlib
 from collections import Counter
 from datetime import timedelta
 
@@ -21,6 +22,7 @@ from services.users.domain import (
 )
 from services.users.service import UserService
 from tests.support import count, eventually
+from tests.users.conftest import CHEAP_KIB
 from tests.users.steps import EMAIL, PASSWORD, run
 
 
@@ -93,24 +95,56 @@ async def test_only_hashes_are_kept(service: UserService, users_db: Database) ->
     assert token.encode().hex() not in row[0]
 
 
-async def test_a_token_that_is_used_twice_ends_its_sign_in_and_no_other(service: UserService) -> None:
+async def test_a_token_whose_successor_was_used_ends_its_sign_in_and_no_other(service: UserService) -> None:
     await service.register(EMAIL, PASSWORD, "")
     first, other = await service.sign_in(EMAIL, PASSWORD), await service.sign_in(EMAIL, PASSWORD)
     second = await service.refresh(first.refresh_token)
-    for token in (first.refresh_token, second.refresh_token, first.refresh_token):
+    third = await service.refresh(second.refresh_token)
+    for token in (first.refresh_token, third.refresh_token, second.refresh_token):
         with pytest.raises(InvalidRefreshToken):
             await service.refresh(token)
     assert await service.refresh(other.refresh_token)
 
 
-async def test_of_two_uses_at_once_at_most_one_is_answered_and_nothing_stays(
-    service: UserService, users_db: Database
-) -> None:
+async def test_a_token_whose_answer_was_lost_is_exchanged_again(service: UserService) -> None:
     await service.register(EMAIL, PASSWORD, "")
     token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
-    results = await asyncio.gather(*(service.refresh(token) for _ in range(8)), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["InvalidRefreshToken"] * 7 + ["SignIn"]
-    assert await count(users_db, "refresh_tokens") == 0
+    for _ in range(3):
+        answered = await service.refresh(token)
+    assert await service.refresh(answered.refresh_token)
+
+
+async def test_what_was_taken_for_lost_and_is_used_after_all_ends_the_sign_in(service: UserService) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    stolen = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+    the_owners, the_thiefs = await service.refresh(stolen), await service.refresh(stolen)
+    for token in (the_owners.refresh_token, the_thiefs.refresh_token):
+        with pytest.raises(InvalidRefreshToken):
+            await service.refresh(token)
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_after_the_grace_a_token_that_is_used_twice_ends_its_sign_in(seconds: int, users_db: Database) -> None:
+    service = UserService(users_db, CHEAP_KIB, timedelta(seconds=seconds))
+    await service.register(EMAIL, PASSWORD, "")
+    first = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+    second = (await service.refresh(first)).refresh_token
+    await run(users_db, f"UPDATE refresh_tokens SET used_at = used_at - interval '{seconds} seconds'")
+    for token in (first, second):
+        with pytest.raises(InvalidRefreshToken):
+            await service.refresh(token)
+
+
+async def test_of_many_uses_at_once_the_token_of_one_goes_on(service: UserService, users_db: Database) -> None:
+    await service.register(EMAIL, PASSWORD, "")
+    token = (await service.sign_in(EMAIL, PASSWORD)).refresh_token
+    results = await asyncio.gather(*(service.refresh(token) for _ in range(8)))
+    hashes = [hashlib.sha256(result.refresh_token.encode()).digest() for result in results]
+    async with users_db.autocommit() as connection:
+        rows = await connection.execute(sql("SELECT token_hash FROM refresh_tokens WHERE used_at IS NULL"))
+    assert len(rows) == 1
+    [good] = [result for result, kept in zip(results, hashes, strict=True) if kept == rows[0]["token_hash"]]
+    assert await service.refresh(good.refresh_token)
 
 
 async def test_a_sign_in_ends_however_often_it_was_refreshed(service: UserService, users_db: Database) -> None:

@@ -140,9 +140,11 @@ class OrdersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUserOrders(self, request, context):
-        """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin.
+        """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin. With the user_id `-` an admin
+        lists the orders of all users, and by the status AUTHORIZED or PAID those that can be shipped.
 
-        Errors: NOT_FOUND (USER_NOT_FOUND) for another user; INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        Errors: NOT_FOUND (USER_NOT_FOUND) for another user, and for `-` to all but admins; INVALID_ARGUMENT
+        (INVALID_PAGE_TOKEN; INVALID_REQUEST for the orders of all users in another status).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,9 +66,11 @@ class OrdersServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
     ListUserOrders: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListUserOrdersRequest, _orders_pb2.ListOrdersResponse]
-    """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin.
+    """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin. With the user_id `-` an admin
+    lists the orders of all users, and by the status AUTHORIZED or PAID those that can be shipped.
 
-    Errors: NOT_FOUND (USER_NOT_FOUND) for another user; INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    Errors: NOT_FOUND (USER_NOT_FOUND) for another user, and for `-` to all but admins; INVALID_ARGUMENT
+    (INVALID_PAGE_TOKEN; INVALID_REQUEST for the orders of all users in another status).
     """
     UpdateOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateOrderRequest, _orders_pb2.Order]
     """Changes the fields of an order that are set, or those that update_mask names. The owner may change
@@ -155,9 +157,11 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
     ListUserOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListUserOrdersRequest, _orders_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin.
+    """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin. With the user_id `-` an admin
+    lists the orders of all users, and by the status AUTHORIZED or PAID those that can be shipped.
 
-    Errors: NOT_FOUND (USER_NOT_FOUND) for another user; INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    Errors: NOT_FOUND (USER_NOT_FOUND) for another user, and for `-` to all but admins; INVALID_ARGUMENT
+    (INVALID_PAGE_TOKEN; INVALID_REQUEST for the orders of all users in another status).
     """
     UpdateOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateOrderRequest, _orders_pb2.Order]  # type: ignore[assignment]
     """Changes the fields of an order that are set, or those that update_mask names. The owner may change
@@ -265,9 +269,11 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orders_pb2.ListUserOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.ListOrdersResponse, _abc.Awaitable[_orders_pb2.ListOrdersResponse]]:
-        """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin.
+        """Lists the orders of one user, newest first: the caller's own, or anyone's for an admin. With the user_id `-` an admin
+        lists the orders of all users, and by the status AUTHORIZED or PAID those that can be shipped.
 
-        Errors: NOT_FOUND (USER_NOT_FOUND) for another user; INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        Errors: NOT_FOUND (USER_NOT_FOUND) for another user, and for `-` to all but admins; INVALID_ARGUMENT
+        (INVALID_PAGE_TOKEN; INVALID_REQUEST for the orders of all users in another status).
         """
 
     @_abc_1.abstractmethod

@@ -104,8 +104,10 @@ class UsersServiceServicer:
         After 10 wrong passwords for one email, each further one makes it wait twice as long, up to 15
         minutes.
 
-        A refresh token works once: its answer holds the next one. If it is used again, somebody has a
-        copy, and all tokens of that sign-in end. All end 30 days after the sign-in.
+        A refresh token works once: its answer holds the next one. Should the answer be lost on its way, the same token can
+        be used again within 60 seconds; it buys another next one, in place of the lost one. If one is used again later, or
+        though the next one was used, somebody has a copy, and all tokens of that sign-in end. All end 30 days after the
+        sign-in.
 
         Errors: UNAUTHENTICATED (INVALID_CREDENTIALS, INVALID_REFRESH_TOKEN), over REST 400 with
         "invalid_grant", (INVALID_CLIENT), over REST 401 with "invalid_client"; INVALID_ARGUMENT (UNSUPPORTED_GRANT_TYPE, INVALID_REQUEST); RESOURCE_EXHAUSTED
