@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,8 +32,8 @@ class ProcessSettings(BaseSettings):
         if unknown:
             raise SystemExit(f"unknown settings: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         try:
-            # The environment and the files give the arguments.
-            return cls(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
+            files: dict[str, Any] = {"_secrets_dir": SECRETS} if SECRETS.is_dir() else {}
+            return cls(**files)  # the environment and the files give the arguments
         except ValidationError as error:
             # Values stay out of the message: they may be secrets.
             problems = "; ".join(f"{PREFIX}{e['loc'][0]}".upper() + f": {e['msg']}"[:200] for e in error.errors())

@@ -43,6 +43,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
 SETTINGS = (
     "users.access_token_seconds",
     "users.password_hash_kib",
+    "users.refresh_grace_seconds",
     "orders.cache_seconds",
     "orders.pending_seconds",
     "orders.processing_seconds",

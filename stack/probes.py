@@ -1,6 +1,6 @@
 """Questions to a server: is it ready? Each is asked anew on its own connection and answers within its timeout.
 
-`python -m stack.probes grpc PORT` and `… http PORT PATH` exit 0 when the answer is yes, for health checks of containers.
+`python -m stack.probes grpc PORT` or `… http PORT PATH` exits 0 when the answer is yes: health checks of containers.
 
 They are written on plain sockets because the supervisor asks them, and a process that starts others should have
 neither threads nor gRPC channels; it also keeps it small.

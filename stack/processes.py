@@ -173,9 +173,7 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
     env = {
         "GOZON_DATABASE_URL": stack.database_url(service),
         "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
-        "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
-        "GOZON_LOG_LEVEL": stack.config.log_level,
-        "GOZON_LOG_FORMAT": "console",
+        **_common_env(stack, ports[f"{name}-metrics"]),
     }
     if service == "users":
         env["GOZON_SIGNING_KEYS"] = str(stack.home.signing_keys)
@@ -210,9 +208,7 @@ def _push_env(stack: Stack, name: str) -> dict[str, str]:
         "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
         # To a browser these two names of the edge are two hosts.
         "GOZON_ORIGINS": f"http://localhost:{ports['edge']},http://127.0.0.1:{ports['edge']}",
-        "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
-        "GOZON_LOG_LEVEL": stack.config.log_level,
-        "GOZON_LOG_FORMAT": "console",
+        **_common_env(stack, ports[f"{name}-metrics"]),
         **_settings(stack, PUSH),
     }
 
@@ -300,6 +296,13 @@ def _background_env(stack: Stack, name: str) -> dict[str, str]:
 def _broker_env(stack: Stack, metrics_port: int) -> dict[str, str]:
     return {
         "GOZON_BROKER_URL": stack.broker_url,
+        **_common_env(stack, metrics_port),
+    }
+
+
+def _common_env(stack: Stack, metrics_port: int) -> dict[str, str]:
+    return {
+        "GOZON_METRICS_HOST": LOOPBACK,
         "GOZON_METRICS_PORT": str(metrics_port),
         "GOZON_LOG_LEVEL": stack.config.log_level,
         "GOZON_LOG_FORMAT": "console",
