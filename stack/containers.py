@@ -1,11 +1,13 @@
 """What docker-compose.yml runs before the rest: the secrets, and what each container gets of them.
 
 The home folder is a volume. Each container sees its own folder in it, CONTAINER/, as /run/secrets, and nothing else.
+On Kubernetes such a folder is a Secret of that name.
 """
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stack import edge, servers
 from stack.config import PUSH, SERVICES, WORKERS, Config
@@ -65,15 +67,34 @@ def prepare(home: Home, rate_limit_scale: int) -> None:
     shutil.copyfile(CHECKOUT / "edge" / "gozon.binpb", home.path / "envoy" / "gozon.binpb")
 
 
+def secrets(home: Home) -> dict[str, Any]:
+    """Returns the Secrets of deploy/k8s, one for each container. What is missing is made; the folder keeps it."""
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.save_config(Config(ports=PORTS, hosts=HOSTS))
+    stack = Stack.load(home)
+    folders = _files(stack)
+    # Those of the edge are no secret: a ConfigMap has them.
+    del folders["envoy"]
+    folders["keys"] = {file.name: file.read_text() for file in home.signing_keys.glob("*.pem")}
+    folders["home"] = {name: (home.path / name).read_text() for name in ("config.json", "secrets.json")}
+    items = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
+        for name, files in folders.items()
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
 def _files(stack: Stack) -> dict[str, dict[str, str]]:
-    secrets = stack.secrets
+    own = stack.secrets
     return {
-        "postgres": {"password": secrets.postgres},
+        # CloudNativePG asks for the name too.
+        "postgres": {"username": "postgres", "password": own.postgres},
         "nats": {"nats.conf": servers.nats_config(stack, Path("/data"))},
         "valkey": {"valkey.conf": servers.valkey_config(stack, Path("/data"))},
-        "broker": {"valkey.conf": servers.broker_config(stack, Path("/data"))},
+        # KEDA counts its tasks.
+        "broker": {"valkey.conf": servers.broker_config(stack, Path("/data")), "password": own.broker},
         "envoy": {"envoy.yaml": edge.text(stack.config)},
-        "provider": {"gozon_provider_secret": secrets.provider},
+        "provider": {"gozon_provider_secret": own.provider},
         **{name: _secrets(process_env(stack, name)) for name in (*SERVICES, PUSH, "dispatcher", "beat", *WORKERS)},
     }
 
