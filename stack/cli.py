@@ -345,6 +345,9 @@ def rotate(
             "within 10 s; for as long the edge may refuse new ones too. Refresh tokens stay.",
         ),
     ] = False,
+    after: Annotated[
+        int, typer.Option(min=15, help="Seconds until it signs: more where the folder takes its time to get around.")
+    ] = 15,
 ) -> None:
     """Replaces the key that signs, with no interruption and no restart.
 
@@ -354,7 +357,7 @@ def rotate(
     from stack import keys as keys_module  # noqa: PLC0415 - cryptography is slow to import
 
     place = _place(home)
-    new, removed = keys_module.rotate(place, at_once=now)
+    new, removed = keys_module.rotate(place, at_once=now, after=after)
     for kid in removed:
         screen.out.print(f"Key {kid} is removed.")
     screen.out.print(f"Key {new.kid} is published and signs from {new.signs_from:%H:%M:%S} UTC.")

@@ -4,6 +4,7 @@ The home folder is a volume. Each container sees its own folder in it, CONTAINER
 On Kubernetes such a folder is a Secret of that name.
 """
 
+import base64
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,11 +78,13 @@ def secrets(home: Home) -> dict[str, Any]:
     del folders["envoy"]
     folders["keys"] = {file.name: file.read_text() for file in home.signing_keys.glob("*.pem")}
     folders["home"] = {name: (home.path / name).read_text() for name in ("config.json", "secrets.json")}
-    items = [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
-        for name, files in folders.items()
-    ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+    return {"apiVersion": "v1", "kind": "List", "items": [_secret(name, files) for name, files in folders.items()]}
+
+
+def _secret(name: str, files: Mapping[str, str]) -> dict[str, Any]:
+    # Not stringData: from that, what is applied later without a key would not take it away.
+    data = {file: base64.b64encode(text.encode()).decode() for file, text in files.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
 def _files(stack: Stack) -> dict[str, dict[str, str]]:

@@ -1,5 +1,6 @@
 """deploy/k8s without a cluster: what it says fits Kubernetes, the programs, and itself."""
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from kit.db import POOL_SIZE
 from kit.settings import ProcessSettings
 from services import topology
 from services.orders.__main__ import OrdersSettings
@@ -18,6 +20,7 @@ from services.payments.__main__ import PaymentsSettings
 from services.push.__main__ import PushSettings
 from services.users.__main__ import UsersSettings
 from stack import containers, edge
+from stack.config import SERVICES
 from stack.home import Home
 from tests.deploy.cluster import NAME, Cluster, Object, Workload, build, custom_schema
 from workers.app import WORKERS, Queue
@@ -50,7 +53,10 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
     made = containers.secrets(Home(tmp_path_factory.mktemp("secrets")))
-    return {one["metadata"]["name"]: one["stringData"] for one in made["items"]}
+    return {
+        one["metadata"]["name"]: {name: base64.b64decode(value).decode() for name, value in one["data"].items()}
+        for one in made["items"]
+    }
 
 
 def test_every_object_fits_its_schema(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +166,11 @@ def test_what_grows_by_itself_grows_by_what_there_is_to_do(cluster: Cluster) -> 
     for name in scaled:
         assert "replicas" not in cluster.workloads[name].object["spec"], f"{name}: each rollout would reset it"
     consumers = {(one.stream, one.name) for one in (*topology.CONSUMERS, *topology.DISPATCHER_CONSUMERS)}
+    for one in cluster.of("Cluster"):
+        most = sum(_most_pods(cluster, name) for name in SERVICES)
+        assert most * POOL_SIZE < int(one["spec"]["postgresql"]["parameters"]["max_connections"]), (
+            "with room for a rollout"
+        )
     for one in cluster.of("ScaledObject"):
         for trigger in one["spec"]["triggers"]:
             about = trigger["metadata"]
@@ -174,6 +185,15 @@ def test_what_grows_by_itself_grows_by_what_there_is_to_do(cluster: Cluster) -> 
                     assert cluster.serving(host.partition(".")[0], int(port))
                 case other:
                     assert other == "cpu"
+
+
+def _most_pods(cluster: Cluster, name: str) -> int:
+    [scaler] = (
+        one["spec"]
+        for one in (*cluster.of("HorizontalPodAutoscaler"), *cluster.of("ScaledObject"))
+        if one["spec"]["scaleTargetRef"]["name"] == name
+    )
+    return int(scaler["maxReplicas"] if "maxReplicas" in scaler else scaler["maxReplicaCount"])
 
 
 def _probed_ports(container: Object) -> Iterator[Any]:
