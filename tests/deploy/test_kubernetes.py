@@ -47,7 +47,7 @@ Secrets = dict[str, dict[str, str]]
 
 @pytest.fixture(scope="module", params=["small", "production"])
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    return Cluster([*build(request.param), *build("migrate")])
+    return Cluster([*build(request.param), *build("migrate"), *build("check")])
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_whoever_is_called_listens_and_lets_its_callers_in(cluster: Cluster, sec
         address = target["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
         if target["name"] != "jwks":  # its own listener
             calls.add(("envoy", address["address"], address["port_value"]))
-    calls.add(("migrate", "postgres", 5432))
+    calls |= {("migrate", "postgres", 5432), ("check", "postgres", 5432)}
     assert {host for _, host, _ in calls} >= {"users", "orders", "payments", "push", "web", "nats", "valkey", "broker"}
     for caller, host, port in sorted(calls):
         serving = cluster.serving(host, port)
