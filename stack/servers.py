@@ -57,6 +57,15 @@ async def create_databases(stack: Stack) -> None:
     connection = await asyncpg.connect(stack.superuser_url())
     try:
         # DDL takes no parameters: the names are ours and a password has only letters, digits, - and _.
+        # Whoever is there already and is none of ours keeps the way in: a standby of CloudNativePG that rewinds, and
+        # its metrics, go through `postgres`.
+        others = await connection.fetch(
+            "SELECT quote_ident(rolname) AS name FROM pg_roles "
+            "WHERE rolcanlogin AND NOT rolsuper AND rolname <> ALL($1)",
+            SERVICES,
+        )
+        for other in others:
+            await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {other['name']}")
         await connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
         for service in SERVICES:
             if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", service):
