@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular load-million chaos web clean
+.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular bench-push load-million chaos web clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -26,7 +26,7 @@ help: ## List the targets
 
 # Who has no way to npm's packages has no page; all else works without it.
 up: .venv/.stack ## Install what is missing, start everything, wait until it is ready
-	@$(MAKE) web || echo 'The page is not built, and / says so; all else starts without it.'
+	@$(MAKE) web || echo 'The page is not built: / says how to, or shows an older one. All else starts.'
 	@$(GOZON) up $(ARGS)
 
 down: .venv/.stack ## Stop everything; the data stays
@@ -159,6 +159,9 @@ bench-cache: .venv/.dev ## Measure reads of inventories while Valkey answers, is
 
 bench-popular: .venv/.dev ## Measure popular products with a million purchases in the last week; takes minutes
 	@$(BIN)/python -m tests.bench.popular $(ARGS)
+
+bench-push: .venv/.dev ## Measure 2,000 WebSockets while 200 orders a second settle: all heard, in order, how soon, at what cost
+	@$(BIN)/python -m tests.bench.push $(ARGS)
 
 load-million: .venv/.dev ## Load a million orders and measure reads, plans and the check with them; takes minutes
 	@$(BIN)/python -m tests.bench.million $(ARGS)

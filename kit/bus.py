@@ -20,6 +20,7 @@ from kit.db import Database
 from kit.errors import Unavailable
 from kit.events import Event, pack, unpack
 from kit.following import Follower, Following
+from kit.ids import new_id
 
 PUBLISH_TIMEOUT = 5.0
 ACK_WAIT = 5.0
@@ -117,10 +118,19 @@ class Bus:
                 ),
             )
 
-    async def publish(self, events: Sequence[Event]) -> set[str]:
+    async def publish_again(self, event: Event) -> None:
+        """Publishes an event that JetStream may have had a moment ago, and would take for a duplicate.
+
+        Errors: Unavailable when it is not stored within 5 seconds; then it may be, or not.
+        """
+        if not await self.publish([event], message_id=f"replay-{new_id()}"):
+            raise Unavailable
+
+    async def publish(self, events: Sequence[Event], *, message_id: str = "") -> set[str]:
         """Publishes events, all in flight at once, and returns the ids of those that JetStream has stored.
 
-        What is not acknowledged within 5 seconds may or may not be stored; publish it again.
+        What is not acknowledged within 5 seconds may or may not be stored; publish it again. By its `message_id`
+        JetStream knows a single message; without one, by the events in it.
         """
         envelopes = list(pack(events))
         publication = _Publication(len(envelopes))
@@ -131,7 +141,8 @@ class Bus:
                 await self._connected.wait()
                 for number, envelope in enumerate(envelopes, start=first):
                     self._waiting[number] = (publication, envelope.ids)
-                    reply, headers = f"{self._reply_prefix}{number}", {"Nats-Msg-Id": envelope.message_id}
+                    reply = f"{self._reply_prefix}{number}"
+                    headers = {"Nats-Msg-Id": message_id or envelope.message_id}
                     await self._client.publish(envelope.subject, envelope.payload, reply=reply, headers=headers)
                 await publication.done
         except TimeoutError:

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -38,6 +38,8 @@ from kit.validation import validator_of
 
 DEADLINE_SECONDS = 10.0
 """The longest a unary call may take; a client's own deadline may be shorter. Less than the edge waits."""
+FORWARD_SECONDS = 8.0
+"""The longest another service may take that is called on the way."""
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_METADATA_BYTES = 64 * 1024
 """More than the edge's limit of headers, because gRPC counts 32 bytes more for each."""
@@ -45,6 +47,7 @@ MAX_CONCURRENT_CALLS = 4_000
 DRAIN_SECONDS = 2.5
 """How long a stopping server still accepts calls, so that the edge's health checks see it going."""
 MAX_KEY_LENGTH = 128
+MAX_IF_MATCH = 64
 ALIVE = "alive"
 """The health service says SERVING for this name as long as the process runs at all, whatever it waits for."""
 
@@ -69,6 +72,8 @@ CALLS = Counter("rpc_calls_total", "Calls by result", ["method", "code"])
 
 log = structlog.get_logger()
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(slots=True)
 class Call:
@@ -88,9 +93,12 @@ class Call:
 
     @property
     def if_match(self) -> str:
-        """The etag in the header if-match; empty when there is none, or any will do."""
+        """The etag in the header if-match; empty when there is none, or any will do. Errors: InvalidArgument."""
+        header = self.metadata.get("if-match", "")
+        if len(header) > MAX_IF_MATCH:
+            raise errors.InvalidArgument(f"The header if-match is at most {MAX_IF_MATCH} characters.")
         # RFC 9110 section 8.8.3: quoted; a weak one is as good, there being one representation of each state.
-        return self.metadata.get("if-match", "").removeprefix("W/").strip('"').removeprefix("*")
+        return header.removeprefix("W/").strip('"').removeprefix("*")
 
     @property
     def _over_rest(self) -> bool:
@@ -198,6 +206,20 @@ async def serve(
     if failed:
         log.critical("background_failed", exc_info=failed[0].exception())
         raise SystemExit(1)
+
+
+async def forward(method: Callable[..., Awaitable[Answer]], request: Message, call: Call) -> Answer:
+    """Calls a method of another service for the caller of this one, with the caller's own token.
+
+    Errors: those of the other service's group; Unavailable when it does not answer, or does not know the method.
+    """
+    metadata = (("authorization", call.metadata.get("authorization", "")), ("traceparent", traceparent.get()))
+    try:
+        return await method(request, timeout=FORWARD_SECONDS, metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.INTERNAL:
+            raise errors.Error from error
+        raise next((kind for kind, code in STATUS.items() if code is error.code()), errors.Unavailable) from error
 
 
 def channel(target: str) -> grpc.aio.Channel:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stack.check import DATABASE_AWAY, Report, check
+from services.system.audit.check import Report
+from stack.check import DATABASE_AWAY, check
 from stack.home import Stack
 
 

@@ -8,9 +8,12 @@ from typing import Literal, get_args
 
 SERVICES = ("users", "orders", "payments")
 PUSH = "push"
+SYSTEM = "system"
 WORKERS = ("worker-orders", "worker-payouts")
-SCALED = (*SERVICES, PUSH, *WORKERS)
-"""What there may be several instances of; of workers also none. Only SERVICES have a database."""
+SCALED = (*SERVICES, PUSH, SYSTEM, *WORKERS)
+"""What there may be several instances of; of workers and of system also none. Only SERVICES have a database."""
+LONE = ("dispatcher", "beat")
+"""What there is one of."""
 LOOPBACK = "127.0.0.1"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -33,6 +36,8 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "payments-metrics": 19153,
     "push": 15054,
     "push-metrics": 19154,
+    "system": 15055,
+    "system-metrics": 19155,
     "dispatcher-metrics": 19241,
     "beat-metrics": 19242,
     "worker-orders-metrics": 19243,
@@ -55,6 +60,7 @@ SETTINGS = (
     "push.max_sockets",
     "push.max_user_sockets",
     "push.memory_bytes",
+    "system.audit_seconds",
     "worker.concurrency",
     "worker.process_order_seconds",
     "worker.provider_seconds",
@@ -157,7 +163,7 @@ def choose(options: Options, previous: Config | None) -> Config:
     for service, count in options.instances.items():
         if service not in SCALED:
             raise ConfigError(f"no service {service!r}: there are {', '.join(SCALED)}")
-        least = 0 if service in WORKERS else 1
+        least = 0 if service in (*WORKERS, SYSTEM) else 1
         if not least <= count <= MAX_INSTANCES:
             raise ConfigError(f"instances of {service}: {least} to {MAX_INSTANCES}, not {count}")
     for name, value in (("rate limit scale", options.rate_limit_scale), ("edge concurrency", options.edge_concurrency)):

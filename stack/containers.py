@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from stack import edge, servers
-from stack.config import PUSH, SERVICES, WORKERS, Config
+from stack.config import LONE, PUSH, SERVICES, SYSTEM, WORKERS, Config
 from stack.home import CHECKOUT, Home, Stack
 from stack.processes import process_env
 
 METRICS_PORT = 9100
+PROGRAMS = (*SERVICES, PUSH, SYSTEM, *LONE, *WORKERS)
 HOSTS = {
     "edge": "envoy",
     "web": "web",
@@ -25,7 +26,7 @@ HOSTS = {
     "valkey": "valkey",
     "broker": "broker",
     "provider": "provider",
-    **{name: name for name in (*SERVICES, PUSH)},
+    **{name: name for name in (*SERVICES, PUSH, SYSTEM)},
 }
 """Which container each part is in, by its name in docker-compose.yml."""
 PORTS = {
@@ -39,14 +40,16 @@ PORTS = {
     "valkey": 6379,
     "broker": 6379,
     "provider": 8090,
-    **dict.fromkeys(SERVICES, 50051),
+    **dict.fromkeys((*SERVICES, SYSTEM), 50051),
     PUSH: 50052,
-    **{f"{name}-metrics": METRICS_PORT for name in (*SERVICES, PUSH, "dispatcher", "beat", *WORKERS)},
+    **{f"{name}-metrics": METRICS_PORT for name in PROGRAMS},
 }
 SECRET = frozenset({
     "GOZON_BROKER_URL",
     "GOZON_DATABASE_URL",
     "GOZON_NATS_URL",
+    "GOZON_ORDERS_DATABASE_URL",
+    "GOZON_PAYMENTS_DATABASE_URL",
     "GOZON_PAYOUT_KEYS",
     "GOZON_PROVIDER_SECRET",
     "GOZON_REDIS_URL",
@@ -98,7 +101,7 @@ def _files(stack: Stack) -> dict[str, dict[str, str]]:
         "broker": {"valkey.conf": servers.broker_config(stack, Path("/data")), "password": own.broker},
         "envoy": {"envoy.yaml": edge.text(stack.config)},
         "provider": {"gozon_provider_secret": own.provider},
-        **{name: _secrets(process_env(stack, name)) for name in (*SERVICES, PUSH, "dispatcher", "beat", *WORKERS)},
+        **{name: _secrets(process_env(stack, name)) for name in PROGRAMS},
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from stack.config import LOOPBACK, PUSH, SERVICES, Config
+from stack.config import LOOPBACK, PUSH, SERVICES, SYSTEM, Config
 from stack.home import CHECKOUT, Stack, write_private
 
 SOURCE = CHECKOUT / "edge" / "envoy.yaml"
@@ -65,7 +65,7 @@ def _set_addresses(edge: dict[str, Any], config: Config) -> None:
 
 
 def _cluster_ports(name: str, config: Config) -> list[int]:
-    if name in (*SERVICES, PUSH):
+    if name in (*SERVICES, PUSH, SYSTEM):
         return [config.ports[instance] for instance in config.instance_names(name)]
     if name in OTHER_CLUSTERS:
         return [config.ports[OTHER_CLUSTERS[name]]]

@@ -33,6 +33,8 @@ class Secrets:
     users: str
     orders: str
     payments: str
+    auditor: str
+    """Of the role that may read the databases of the others."""
     nats: str
     valkey: str
     broker: str
@@ -243,6 +245,10 @@ class Stack:
     def superuser_url(self, database: str = "postgres") -> str:
         """A database as the superuser: for setting up and checking, never for a service."""
         return self._postgres_url("postgres", self.secrets.postgres, database)
+
+    def auditor_url(self, database: str) -> str:
+        """A database as the role that may read all of it and change nothing."""
+        return self._postgres_url("auditor", self.secrets.auditor, database)
 
     def _postgres_url(self, role: str, password: str, database: str) -> str:
         return f"postgresql://{role}:{password}@{self.config.address('postgres')}/{database}"

@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from stack import binaries, probes
-from stack.config import LOOPBACK, PUSH, SERVICES, WORKERS
+from stack.config import LONE, LOOPBACK, PUSH, SCALED, SERVICES, SYSTEM, WORKERS
 from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
 
@@ -43,6 +43,7 @@ def processes(stack: Stack) -> list[Process]:
     """Everything one stack runs, in the order of starting."""
     services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
     services += [_push(stack, name) for name in stack.config.instance_names(PUSH)]
+    services += [_system(stack, name) for name in stack.config.instance_names(SYSTEM)]
     servers = [
         _postgres(stack),
         _nats(stack),
@@ -213,12 +214,47 @@ def _push_env(stack: Stack, name: str) -> dict[str, str]:
     }
 
 
+def _system(stack: Stack, name: str) -> Process:
+    ports = stack.config.ports
+    return Process(
+        name=name,
+        stage=Stage.SERVICES,
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(SYSTEM)],
+        port=ports[name],
+        probe=probes.grpc_health(ports[name]),
+        env=_system_env(stack, name),
+        metrics_port=ports[f"{name}-metrics"],
+    )
+
+
+def _system_env(stack: Stack, name: str) -> dict[str, str]:
+    ports = stack.config.ports
+    processes_of = {kind: stack.config.instance_names(kind) for kind in SCALED} | {name: [name] for name in LONE}
+    metrics = []
+    for kind, names in processes_of.items():
+        addresses = [f"127.0.0.1:{ports[f'{each}-metrics']}" for each in names]
+        metrics += [f"{kind}={','.join(addresses)}"] if addresses else []
+    return {
+        "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
+        "GOZON_USERS_TARGET": _target(stack, "users"),
+        "GOZON_METRICS": ";".join(metrics),
+        "GOZON_ORDERS_TARGET": _target(stack, "orders"),
+        "GOZON_PAYMENTS_TARGET": _target(stack, "payments"),
+        "GOZON_ORDERS_DATABASE_URL": stack.auditor_url("orders"),
+        "GOZON_PAYMENTS_DATABASE_URL": stack.auditor_url("payments"),
+        **_common_env(stack, ports[f"{name}-metrics"]),
+        **_settings(stack, SYSTEM),
+    }
+
+
 def process_env(stack: Stack, name: str) -> dict[str, str]:
     """Settings of the first instance of one of our own programs."""
     if name in SERVICES:
         return service_env(stack, name, name)
     if name == PUSH:
         return _push_env(stack, name)
+    if name == SYSTEM:
+        return _system_env(stack, name)
     if name in WORKERS:
         return worker_env(stack, stack.config.ports[f"{name}-metrics"])
     return _background_env(stack, name)

@@ -20,7 +20,7 @@ from stack.doctor import Finding
 from stack.home import ADMIN_EMAIL, Home
 
 if TYPE_CHECKING:
-    from stack.check import Report
+    from services.system.audit.check import Report
     from stack.check_watch import Round
     from stack.demo import Result, Step
     from stack.dlq import DeadLetter

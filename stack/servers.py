@@ -53,7 +53,7 @@ class NewCluster:
 
 
 async def create_databases(stack: Stack) -> None:
-    """Creates what is missing: one role a service, and a database that no other role can enter."""
+    """Creates what is missing: one role a service, and a database that no other role can enter but the auditor."""
     connection = await asyncpg.connect(stack.superuser_url())
     try:
         # DDL takes no parameters: the names are ours and a password has only letters, digits, - and _.
@@ -62,7 +62,7 @@ async def create_databases(stack: Stack) -> None:
         others = await connection.fetch(
             "SELECT quote_ident(rolname) AS name FROM pg_roles "
             "WHERE rolcanlogin AND NOT rolsuper AND rolname <> ALL($1)",
-            SERVICES,
+            [*SERVICES, "auditor"],
         )
         for other in others:
             await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {other['name']}")
@@ -74,6 +74,10 @@ async def create_databases(stack: Stack) -> None:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", service):
                 await connection.execute(f"CREATE DATABASE {service} OWNER {service}")
             await connection.execute(f"REVOKE CONNECT ON DATABASE {service} FROM PUBLIC")
+        if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = 'auditor'"):
+            await connection.execute(f"CREATE ROLE auditor LOGIN PASSWORD '{stack.secrets.auditor}'")
+            await connection.execute("GRANT pg_read_all_data TO auditor")
+        await connection.execute("GRANT CONNECT ON DATABASE orders, payments TO auditor")
     finally:
         await connection.close()
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 
-from kit import housekeeping, idempotency, inbox, outbox
+from kit import dead_letters, housekeeping, idempotency, inbox, outbox
 from kit.db import Connection, Statement, sql
 from kit.ids import first_id_at, new_id
 from services.orders import catalog_repository as catalog
@@ -26,13 +26,26 @@ SIZES = (1, 500)
 """Rows that a statement takes at once: one, and a full batch."""
 WAITING = (
     "INSERT INTO outbox SELECT uuidv7(), 's', '', '', now() - interval '1 minute' FROM generate_series(1, 20000)",
-    """INSERT INTO dead_letters SELECT 'maker', lpad(n::text, 5, '0'), 's', '', '', '', 7, 7, now(), now()
+    """INSERT INTO dead_letters
+       SELECT 'maker', lpad(n::text, 5, '0'), 's', '', '', '', 7, 7, now(), now() - n * interval '1 second'
        FROM generate_series(1, 20000) AS n""",
     "ANALYZE outbox",
     "ANALYZE dead_letters",
 )
 """Fills the tables that are empty as long as all is well; what is younger in the outbox is not the sweep's."""
 Values = dict[str, Any]
+_A_LETTER: Values = {
+    "consumer": "maker",
+    "event_id": "00007",
+    "died_at": datetime(2030, 1, 1, tzinfo=UTC),
+    "subject": "s",
+    "payload": b"",
+    "traceparent": "",
+    "error": "",
+    "failures": 7,
+    "failing_seconds": 1.0,
+    "deliveries": 7,
+}
 
 
 async def walks_of_orders(connection: Connection, size: int) -> list[str]:
@@ -59,7 +72,8 @@ async def walks_of_orders(connection: Connection, size: int) -> list[str]:
         housekeeping._CLEAN_INBOX: [],
         housekeeping._INBOX_ROWS: [],
     }
-    return await _walks(connection, (orders, catalog, idempotency, outbox, housekeeping), values, special)
+    modules = (orders, catalog, idempotency, outbox, dead_letters, housekeeping)
+    return await _walks(connection, modules, values, special)
 
 
 async def walks_of_payments(connection: Connection, size: int) -> list[str]:
@@ -102,9 +116,8 @@ async def walks_of_payments(connection: Connection, size: int) -> list[str]:
             {"before": first_id_at(time.time() - housekeeping.INBOX_SECONDS), "age": housekeeping.INBOX_SECONDS}
         ],
     }
-    return await _walks(
-        connection, (payments, payouts, shop, idempotency, inbox, outbox, housekeeping), values, special
-    )
+    modules = (payments, payouts, shop, idempotency, inbox, outbox, dead_letters, housekeeping)
+    return await _walks(connection, modules, values, special)
 
 
 async def _walks(
@@ -113,6 +126,10 @@ async def _walks(
     special = {
         housekeeping._CLEAN_KEYS: [{"age": housekeeping.KEY_SECONDS}],
         housekeeping._CLEAN_DEAD_LETTERS: [{"age": 90 * 24 * 3600.0}],
+        dead_letters._BURY: [_A_LETTER],
+        dead_letters._PAGE: [_A_LETTER],
+        dead_letters._FIND: [_A_LETTER],
+        dead_letters._DROP: [_A_LETTER],
         **special,
     }
     walks = []

@@ -32,6 +32,7 @@ from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
 from gozon.payments.v1.payments_pb2_grpc import PaymentsServiceStub
 from gozon.payouts.v1.payouts_pb2_grpc import PayoutsServiceStub
 from gozon.shop.v1.shop_pb2_grpc import ShopServiceStub
+from gozon.system.v1.system_pb2_grpc import SystemServiceStub
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from kit import migrations
 from kit.bus import Bus
@@ -113,13 +114,13 @@ class RunningStack:
     def from_status(cls, status: dict[str, Any]) -> Self:
         """Reads what `gozon status --json --secrets` prints."""
         ports, urls = status["config"]["ports"], status["urls"]
-        names = config.SERVICES
+        names = (*config.SERVICES, config.SYSTEM)
         return cls(
             home=Path(status["home"]),
             edge_url=urls["edge"],
             edge_target=f"127.0.0.1:{ports['edge']}",
             targets={name: f"127.0.0.1:{ports[name]}" for name in names},
-            database_urls={name: urls[f"{name}_database"] for name in names},
+            database_urls={name: urls[f"{name}_database"] for name in config.SERVICES},
             superuser_url=urls["postgres"],
             nats_url=urls["nats"],
             redis_url=urls["redis"],
@@ -164,6 +165,7 @@ class Edge:
         self.payments = PaymentsServiceStub(self.channel)
         self.payouts = PayoutsServiceStub(self.channel)
         self.shop = ShopServiceStub(self.channel)
+        self.system = SystemServiceStub(self.channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -317,14 +319,20 @@ async def outbox_of(database: Database, *, balances: bool = False) -> list[Event
 
 async def scanned_whole(connection: Connection, statement: Statement, **parameters: Any) -> set[str]:
     """Returns the tables that the plan of a statement walks through from end to end; nothing is executed."""
+    plan = await _plan(connection, statement, parameters)
+    return {node["Relation Name"] for node in plan if node["Node Type"] in ("Seq Scan", "Parallel Seq Scan")}
+
+
+async def indexes_used(connection: Connection, statement: Statement, **parameters: Any) -> set[str]:
+    """Returns the indexes that the plan of a statement uses; nothing is executed."""
+    plan = await _plan(connection, statement, parameters)
+    return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+async def _plan(connection: Connection, statement: Statement, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     explain = Statement(f"EXPLAIN (FORMAT JSON) {statement.text}", statement.names)
     [row] = await connection.execute(explain, **parameters)
-    plan = json.loads(row["QUERY PLAN"])
-    return {
-        node["Relation Name"]
-        for node in _nodes(plan[0]["Plan"])
-        if node["Node Type"] in ("Seq Scan", "Parallel Seq Scan")
-    }
+    return list(_nodes(json.loads(row["QUERY PLAN"])[0]["Plan"]))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

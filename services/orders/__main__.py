@@ -11,6 +11,7 @@ from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
+from kit.dead_letters import DeadLetters
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.settings import BusSettings, Settings
@@ -62,7 +63,7 @@ async def serve(settings: OrdersSettings) -> None:
         settings.listen,
         [
             rpc.Service(orders_pb2.DESCRIPTOR.services_by_name["OrdersService"], OrdersApi(service), RULES),
-            maintenance.service(housekeeping.clean_up),
+            maintenance.service(housekeeping.clean_up, DeadLetters(database, bus.publish_again)),
         ],
         verifier,
         ready=database.ping,

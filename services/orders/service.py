@@ -19,7 +19,7 @@ from kit.errors import Error, InvalidArgument, PermissionDenied, StaleEtag, Tran
 from kit.ids import new_id
 from kit.outbox import Outbox
 from kit.telemetry import trace_id, traceparent
-from services.orders import domain, events, repository
+from services.orders import domain, events, metrics, repository
 from services.orders.cached import CachedOrders
 from services.orders.catalog import Catalog
 from services.orders.domain import (
@@ -154,6 +154,7 @@ class OrderService:
             if fresh:
                 await repository.insert(tx, [new.order for new in fresh], now)
                 await self._outbox.add(tx, [events.order_created(new.order, new.traceparent) for new in fresh])
+        metrics.CREATED.inc(len(fresh))
         for new in fresh:
             log.debug("order_created", order_id=new.order.id, trace_id=trace_id(new.traceparent))
         return results
@@ -239,6 +240,7 @@ class OrderService:
             told = [events.order_changed(changed.order, trace)] if changed.order.status != order.status else []
             asked = [QUESTIONS[changed.order.status](changed.order, trace)] if asks else []
             await self._outbox.add(tx, [*told, *asked])
+        metrics.count_changes([changed.order] if told else [])
         log.debug("order_updated", order_id=order.id, step=step, trace_id=trace_id(trace))
         return changed.order
 

@@ -10,7 +10,7 @@ from kit.db import Database, Transaction, atomic
 from kit.events import Event
 from kit.outbox import Outbox
 from kit.telemetry import trace_id
-from services.orders import events, repository
+from services.orders import events, metrics, repository
 from services.orders.cached import CachedOrders
 from services.orders.domain import ADMIN, AUTHORIZE, DECLINE, PAY, PAYMENT, RELEASE, SHIP
 from services.orders.events import REFUNDED, REFUSED, REVERSED, Verdict
@@ -53,6 +53,8 @@ class Settlement:
             facts = [events.order_changed(order, traces[order.id]) for order in changed]
             facts += [events.order_refunded(order, traces[order.id]) for order in refunded]
             await self._outbox.add(tx, facts)
+        metrics.count_changes(changed)
+        metrics.time_payments(changed)
         for order in (*changed, *refunded):
             log.debug("order_settled", order_id=order.id, trace_id=trace_id(traces[order.id]))
         # The last state of each: the others were never to be seen.

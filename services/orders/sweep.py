@@ -9,7 +9,7 @@ import structlog
 from gozon.orders.v1.orders_pb2 import Order
 from kit.db import Database, Transaction, atomic
 from kit.outbox import Outbox
-from services.orders import events, repository
+from services.orders import events, metrics, repository
 from services.orders.domain import EXPIRE, EXPIRED, EXPIRY
 from services.orders.events import QUESTIONS, Verdict
 from services.orders.repository import Change
@@ -79,6 +79,7 @@ class Sweeper:
                     *(events.refund_requested(refund, "") for refund in refunds),
                 ],
             )
+        metrics.count_changes([*expired.values()])
         return len(orders) + len(refunds)
 
     @atomic

@@ -14,6 +14,7 @@ from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.cache import Cache
 from kit.db import Database
+from kit.dead_letters import DeadLetters
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.sealing import Sealer
@@ -87,7 +88,7 @@ async def serve(settings: PaymentsSettings) -> None:
                 payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], PayoutsApi(payouts), payouts_api.RULES
             ),
             rpc.Service(shop_pb2.DESCRIPTOR.services_by_name["ShopService"], ShopApi(shop), shop_api.RULES),
-            maintenance.service(housekeeping.clean_up),
+            maintenance.service(housekeeping.clean_up, DeadLetters(database, bus.publish_again)),
         ],
         verifier,
         ready=database.ping,

@@ -124,6 +124,11 @@ def shown(account: ledger.Account) -> Account:
     )
 
 
+def account_opened(account: Account, traceparent: str) -> Event:
+    """Tells what is on a new account: nothing."""
+    return _event(topology.BALANCE_CHANGED, BalanceChanged(account=account), traceparent)
+
+
 def balances_changed(moved: Iterable[ledger.Account], traceparent: str) -> list[Event]:
     """Tells what is on the accounts whose money was moved."""
     return [_event(topology.BALANCE_CHANGED, _balance(account), traceparent) for account in moved]

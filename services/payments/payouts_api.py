@@ -36,7 +36,6 @@ RULES = {
     "FinishPayout": access.WORKER,
 }
 DEFAULT_PAGE_SIZE = 20
-MAX_ETAG = 64
 Field = Literal["comment", "status", "failure_reason"]
 UPDATED_FIELDS: frozenset[Field] = frozenset({"comment", "status", "failure_reason"})
 
@@ -82,8 +81,6 @@ class PayoutsApi:
         return self._payout(await self._service.update_payout(canonical(request.payout_id), call.caller, update), call)
 
     async def delete_payout(self, request: DeletePayoutRequest, call: Call) -> Empty:
-        if len(call.if_match) > MAX_ETAG:
-            raise InvalidArgument(f"The header if-match is at most {MAX_ETAG} characters.")
         await self._service.delete_payout(canonical(request.payout_id), call.caller, call.if_match)
         call.no_content()
         return Empty()

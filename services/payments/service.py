@@ -69,8 +69,9 @@ class PaymentService:
         """Opens the account of a user. Errors: AccountExists."""
         async with self._database.transaction() as tx:
             account = await repository.insert_account(tx, user_id, currency or DEFAULT_CURRENCY, datetime.now(UTC))
-        if account is None:
-            raise AccountExists
+            if account is None:
+                raise AccountExists
+            await self._outbox.add(tx, [events.account_opened(account, traceparent.get())])
         return account
 
     async def get_account(self, user_id: str, at: datetime | None = None) -> Account:

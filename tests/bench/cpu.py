@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Meter:
@@ -39,6 +40,11 @@ def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
         return own + sum(ticks(child) for child in children.get(pid, ()))
 
     return {name: ticks(pid) / TICKS_PER_SECOND for name, pid in pids.items()}
+
+
+def resident_bytes(pids: Mapping[str, int]) -> dict[str, int]:
+    """Returns how much memory each process has in RAM now, without that of its children."""
+    return {name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES for name, pid in pids.items()}
 
 
 def _stat(entry: Path) -> list[str]:

@@ -29,9 +29,9 @@ async def measure(stack: Stack, subject: str, load: Load) -> Settled:
     """
     connection = await asyncpg.connect(stack.superuser_url("orders"))
     try:
-        await _wait_until_settled(connection)
+        await wait_until_settled(connection)
         before = await _by_status(connection)
-        answered = await under(stack, subject, "orders", load, lambda: _wait_until_settled(connection))
+        answered = await under(stack, subject, "orders", load, lambda: wait_until_settled(connection))
         after = await _by_status(connection)
         if after != before | {"PAID": before.get("PAID", 0) + answered.accepted}:
             raise RuntimeError(f"{subject}: {answered.accepted} accepted, but orders went from {before} to {after}")
@@ -41,7 +41,8 @@ async def measure(stack: Stack, subject: str, load: Load) -> Settled:
     return Settled(**asdict(answered), settle_median_ms=float(median) * 1e3, settle_p99_ms=float(p99) * 1e3)
 
 
-async def _wait_until_settled(connection: "asyncpg.Connection[asyncpg.Record]") -> float:
+async def wait_until_settled(connection: "asyncpg.Connection[asyncpg.Record]") -> float:
+    """Returns when no order was PENDING any more, in Unix seconds. Errors: RuntimeError when that takes a minute."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while await connection.fetchval("SELECT 1 FROM orders WHERE status = 'PENDING' LIMIT 1"):
         if time.monotonic() > deadline:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stack import control
-from stack.config import WORKERS, LogLevel, Options
+from stack.config import SYSTEM, WORKERS, LogLevel, Options
 from stack.home import DEFAULT_HOME, Home, Stack
 
 RATE_LIMIT_SCALE = 1_000_000
@@ -33,7 +33,8 @@ async def own_stack(
     home = Home(Path(tempfile.mkdtemp(prefix=f"{name}-", dir=DEFAULT_HOME)))
     options = Options(
         free_ports=True,
-        instances=dict(instances or {}),
+        # Its audit would be measured too.
+        instances={SYSTEM: 0, **(instances or {})},
         rate_limit_scale=RATE_LIMIT_SCALE,
         log_level=log_level,
         settings=dict(settings or {}),

@@ -18,6 +18,7 @@ from services import topology
 from services.orders.__main__ import OrdersSettings
 from services.payments.__main__ import PaymentsSettings
 from services.push.__main__ import PushSettings
+from services.system.__main__ import SystemSettings
 from services.users.__main__ import UsersSettings
 from stack import containers, edge
 from stack.config import SERVICES
@@ -34,12 +35,15 @@ SETTINGS: dict[str, type[ProcessSettings]] = {
     "orders": OrdersSettings,
     "payments": PaymentsSettings,
     "push": PushSettings,
+    "system": SystemSettings,
     "dispatcher": DispatcherSettings,
     "beat": BeatSettings,
     **{f"worker-{kind}": WorkerSettings for kind in WORKERS},
 }
 GENERATED = re.compile(r"-[a-z0-9]{10}$")
 """What kustomize adds to the name of a ConfigMap."""
+SCRAPED = re.compile(r"[a-z-]+=([a-z-]+):(\d+)")
+"""In GOZON_METRICS."""
 URL = re.compile(r"[a-z]+://[^,]+")
 
 Secrets = dict[str, dict[str, str]]
@@ -101,7 +105,7 @@ def test_every_program_starts_with_the_settings_it_is_given(
     cluster: Cluster, secrets: Secrets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {name: workload for name, workload in cluster.workloads.items() if workload.env.keys() & {"GOZON_LOG_LEVEL"}}
-    assert own.keys() == SETTINGS.keys()
+    assert own.keys() == SETTINGS.keys() == set(containers.PROGRAMS)
     for name, workload in own.items():
         folder = tmp_path / name
         folder.mkdir()
@@ -211,6 +215,8 @@ def _calls(workload: Workload, secrets: Secrets) -> Iterator[tuple[str, int]]:
     """Host and port of whatever a program is told to call in the cluster, by variables and by its own Secret."""
     values = [*workload.env.values(), *(secrets[workload.name].values() if workload.name in SETTINGS else ())]
     for value in values:
+        for host, port in SCRAPED.findall(value):
+            yield host, int(port)
         for url in URL.findall(value):
             parts = urlsplit(url.replace("dns:///", "dns://"))
             # Names with dots are outside; a browser's origins call nobody.

@@ -20,6 +20,7 @@ SERVICES = (
     "gozon.payments.v1.PaymentsService",
     "gozon.payouts.v1.PayoutsService",
     "gozon.shop.v1.ShopService",
+    "gozon.system.v1.SystemService",
 )
 CREATE_ORDER = "/gozon.orders.v1.OrdersService/CreateOrder"
 

@@ -11,12 +11,12 @@ from tests.support import CHEAP_PASSWORDS, gozon, new_home
 
 Mortal = Callable[..., Stack]
 
-WORKERLESS = "worker-orders=0,worker-payouts=0"
+WORKERLESS = "worker-orders=0,worker-payouts=0,system=0"
 
 
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Mortal]:
-    """Starts a stack without workers, which cost a third of its start, with further arguments of `gozon up`."""
+    """Starts a stack without workers and System, a third of its start, with further arguments of `gozon up`."""
     homes = []
 
     def start(*arguments: str) -> Stack:
@@ -32,8 +32,14 @@ def mortal() -> Iterator[Mortal]:
 
 
 async def half_a_minute_later(stack: Stack) -> None:
-    """Has it that what Orders asks Payments was asked half a minute earlier: so long it waits until it asks again."""
+    """Has it that what Orders asks Payments was asked half a minute earlier: so long it waits until it asks again.
+
+    Orders that wait for their money are as much older, as they would be then.
+    """
     connection = await asyncpg.connect(stack.database_url("orders"))
+    await connection.execute(
+        "UPDATE orders SET created_at = created_at - interval '30 seconds' WHERE status = 'PENDING'"
+    )
     for table in ("orders", "refunds"):
         await connection.execute(f"UPDATE {table} SET asked_at = asked_at - interval '30 seconds'")
     await connection.close()

@@ -10,7 +10,6 @@ from kit.ids import new_id
 from stack.home import CHECKOUT
 from tests.conftest import NewUser
 from tests.push.ear import Ear, listening
-from tests.push.raw import BINARY, PING, TEXT, frame, raw_socket
 from tests.support import PATIENCE_SECONDS, Edge, RunningStack, User
 
 
@@ -76,47 +75,6 @@ async def _pay(edge: Edge, ear: Ear, user: User) -> str:
     order_id = await order(edge, user)
     await ear.hear_until("order.paid", id=order_id)
     return order_id
-
-
-async def test_through_the_edge_everybody_is_closed_with_the_right_code_and_others_hear_on(
-    edge: Edge, stack: RunningStack, eve: User, fred: User
-) -> None:
-    async with listening(stack.edge_url, fred.token) as freds:
-        async with listening(stack.edge_url, eve.token, after=freds.last_id, greeted=False) as ear:
-            assert await ear.close_code() == 4400
-        async with raw_socket(stack.edge_url, eve.token) as raw:
-            flooding = asyncio.create_task(raw.flood(frame(BINARY, b"x" * 1024 * 1024)))
-            assert await raw.close_code() == 1009
-            await flooding
-        for small in (frame(TEXT, b"x") * 500, frame(PING) * 500):
-            async with raw_socket(stack.edge_url, eve.token) as raw:
-                flooding = asyncio.create_task(raw.flood(small))
-                assert await raw.close_code() == 1008
-                await flooding
-        await _pay(edge, freds, fred)
-
-
-async def test_through_the_edge_refusals_look_like_all_errors(edge: Edge, eve: User) -> None:
-    upgrade = {
-        "connection": "upgrade",
-        "upgrade": "websocket",
-        "sec-websocket-version": "13",
-        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    shown = {"sec-websocket-protocol": f"gozon.v1, bearer.{eve.token}"}
-    wrong = {
-        401: {},
-        403: shown | {"origin": "https://evil.example"},
-        400: {"sec-websocket-protocol": f"mqtt, bearer.{eve.token}"},
-    }
-    for status, headers in wrong.items():
-        answer = await edge.rest.get("/ws", headers=upgrade | headers)
-        assert answer.status_code == status
-        assert answer.json()["details"][0]["domain"] == "gozon"
-    assert (await edge.rest.get("/ws", headers=shown)).status_code == 426
-    assert (await edge.rest.post("/ws", headers=shown)).status_code == 404
-    # The token of REST is for REST: a page can't send that header.
-    assert (await edge.rest.get("/ws", headers=upgrade | eve.headers)).status_code == 401
 
 
 async def test_money_goods_and_payouts_are_told_as_rest_shows_them(

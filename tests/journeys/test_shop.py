@@ -22,8 +22,8 @@ from gozon.shop.v1.shop_pb2 import (
     UseProductRequest,
 )
 from kit.ids import new_id
-from stack.check import check_databases
-from stack.check_shop import SHOP
+from services.system.audit.check import check_databases
+from services.system.audit.shop import SHOP
 from tests.conftest import NewUser
 from tests.edge.expect import assert_error
 from tests.support import Edge, RunningStack, User, reason_of, refused

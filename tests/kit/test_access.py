@@ -9,6 +9,7 @@ from gozon.payments.v1.payments_pb2 import GetAccountRequest
 from gozon.payouts.v1 import payouts_pb2
 from gozon.payouts.v1.payouts_pb2 import ListPayoutsRequest
 from gozon.shop.v1 import shop_pb2
+from gozon.system.v1 import system_pb2
 from gozon.users.v1 import users_pb2
 from kit import access
 from kit.access import Rule
@@ -19,6 +20,7 @@ from services.orders import api as orders
 from services.payments import api as payments
 from services.payments import payouts_api as payouts
 from services.payments import shop_api as shop
+from services.system import api as system
 from services.users import api as users
 
 TABLES: list[tuple[ServiceDescriptor, dict[str, Rule]]] = [
@@ -27,6 +29,7 @@ TABLES: list[tuple[ServiceDescriptor, dict[str, Rule]]] = [
     (payments_pb2.DESCRIPTOR.services_by_name["PaymentsService"], payments.RULES),
     (payouts_pb2.DESCRIPTOR.services_by_name["PayoutsService"], payouts.RULES),
     (shop_pb2.DESCRIPTOR.services_by_name["ShopService"], shop.RULES),
+    (system_pb2.DESCRIPTOR.services_by_name["SystemService"], system.RULES),
 ]
 ANN, BEN = new_id(), new_id()
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from gozon.shop.v1.shop_pb2 import Product
 from kit.errors import Error
-from stack.check import check_databases
+from services.system.audit.check import check_databases
 from tests.money.faults import AFTER_COMMIT, Crash, crash
 from tests.money.invariants import hold_always, hold_at_rest
 from tests.money.world import Users, World, new_world

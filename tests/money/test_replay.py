@@ -24,8 +24,8 @@ from services.orders import tables as orders_tables
 from services.payments import consumer as payments_consumer
 from services.payments import domain as payments_domain
 from services.payments import tables as payments_tables
+from services.system.audit.check import check_databases
 from services.topology import BALANCE_CHANGED, CONSUMERS, ORDERS_SETTLE, PAYMENTS_CHARGE, REFUND_REQUESTED, STREAMS
-from stack.check import check_databases
 from tests.money.invariants import hold_at_rest
 from tests.money.world import INSTANCES, Users, World, new_world
 from tests.support import NatsServer, RunningStack, count, eventually, fingerprint

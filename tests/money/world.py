@@ -36,8 +36,8 @@ from services.payments.goods_cache import CachedInventories, CachedPopularity
 from services.payments.payouts_service import PayoutService
 from services.payments.service import PaymentService
 from services.payments.shop_service import ShopService
+from services.system.audit.rules import SCANS
 from services.topology import ORDERS_SETTLE, PAYOUT_REQUESTED, PRODUCT_CHANGED
-from stack.check_rules import SCANS
 from tests.support import RunningStack, fresh_database
 
 INSTANCES = 2

@@ -168,6 +168,9 @@ async def test_an_order_comes_with_its_etag_over_rest_and_if_match_is_the_same_a
     fresh.metadata["if-match"] = '"2"'
     await api.update_order(UpdateOrderRequest(order_id=order.id.upper(), description="x"), fresh)
     assert fresh.response_headers == {"etag": '"3"'}
+    fresh.metadata["if-match"] = "3".zfill(65)
+    with pytest.raises(InvalidArgument):
+        await api.update_order(UpdateOrderRequest(order_id=order.id, description="x"), fresh)
     anyhow = call(rest=True)
     anyhow.metadata["if-match"] = "*"
     assert (await api.cancel_order(CancelOrderRequest(order_id=order.id.upper()), anyhow)).etag == "4"

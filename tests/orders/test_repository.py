@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kit.db import Database, sql
+from kit.pages import NEWEST
+from services.orders import repository
 from tests import statements
-from tests.support import RunningStack, fresh_database
+from tests.support import RunningStack, fresh_database, indexes_used
 
 ROWS = 20_000
 LOAD = (
@@ -46,3 +48,10 @@ async def loaded(stack: RunningStack, templates: dict[str, str]) -> AsyncIterato
 async def test_no_statement_walks_through_a_table(size: int, loaded: Database) -> None:
     async with loaded.autocommit() as connection:
         assert await statements.walks_of_orders(connection, size) == []
+
+
+@pytest.mark.parametrize("status", ["AUTHORIZED", "PAID"])
+async def test_what_is_to_be_shipped_is_not_searched_among_all_orders(status: str, loaded: Database) -> None:
+    async with loaded.autocommit() as connection:
+        used = await indexes_used(connection, repository._PAGE_TO_SHIP, status=status, before=NEWEST, limit=21)
+    assert used == {"orders_to_ship"}

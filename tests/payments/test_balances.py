@@ -11,7 +11,7 @@ from gozon.payouts.v1.payouts_pb2 import Payout
 from kit.db import Database
 from kit.idempotency import Key
 from kit.ids import new_id
-from services.payments.domain import HoldRequest, Limits, ReleaseRequest
+from services.payments.domain import AccountExists, HoldRequest, Limits, ReleaseRequest
 from services.payments.service import PaymentService
 from tests.payments.payout_steps import api_on, create, finish, start
 from tests.payments.shop_steps import buy, product, selling
@@ -25,6 +25,13 @@ async def told(database: Database) -> list[Account]:
     """Returns the accounts in all events there are, oldest first."""
     events = [event for event in await outbox_of(database, balances=True) if event.subject.startswith("payments.")]
     return [balance.account for e in events if (balance := BalanceChanged.FromString(e.payload)).HasField("account")]
+
+
+async def test_a_new_account_is_told_once(service: PaymentService, payments_db: Database) -> None:
+    opened = await service.open_account(new_id(), "EUR")
+    with pytest.raises(AccountExists):
+        await service.open_account(opened.user_id, "EUR")
+    assert await told(payments_db) == [opened]
 
 
 async def test_a_batch_tells_each_account_once_as_it_is_after_it(

@@ -131,8 +131,8 @@ async def test_what_cannot_be_done_to_a_hold_changes_nothing(service: PaymentSer
     with pytest.raises(InsufficientFunds):
         await hold(service, user_id, 601)
     assert await money_of(service, user_id) == (600, 400)
-    # The events tell of balances: after two deposits and one hold.
-    assert [await count(payments_db, table) for table in ("payments", "outbox", "idempotency_keys")] == [1, 3, 3]
+    # The events tell of balances: of two accounts when they were opened, after two deposits and one hold.
+    assert [await count(payments_db, table) for table in ("payments", "outbox", "idempotency_keys")] == [1, 5, 3]
     await assert_books_are_right(payments_db)
 
 

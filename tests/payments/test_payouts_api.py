@@ -136,8 +136,8 @@ async def test_what_can_not_be_paid_holds_nothing(
     with pytest.raises(refusal):
         await api.create_payout(request, call(ann, new_id()))
     assert await money_of(service, ann) == (MONEY, 0)
-    # The event tells of the deposit.
-    assert [await count(payments_db, table) for table in ("payouts", "outbox", "idempotency_keys")] == [0, 1, 1]
+    # The events tell of the new account and of the deposit.
+    assert [await count(payments_db, table) for table in ("payouts", "outbox", "idempotency_keys")] == [0, 2, 1]
 
 
 async def test_who_has_no_account_or_sends_no_key_is_told_so(api: PayoutsApi, ann: str) -> None:

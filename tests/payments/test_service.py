@@ -307,8 +307,8 @@ async def test_a_message_that_asks_for_nothing_fails_and_leaves_nothing(
     payload = message if isinstance(message, bytes) else message.SerializeToString()
     with pytest.raises((DecodeError, ValueError, asyncpg.DataError, HoldNotFound)):
         await service.answer_orders([good, Event(new_id(), subject, payload, "")])
-    # What is left tells of the deposit.
-    assert [await count(payments_db, table) for table in ("inbox", "payments", "outbox")] == [0, 0, 1]
+    # What is left tells of the new account and of the deposit.
+    assert [await count(payments_db, table) for table in ("inbox", "payments", "outbox")] == [0, 0, 2]
     await service.answer_orders([good])
     assert await answers(payments_db) == [(order_of(good), "SUCCEEDED")]
 

@@ -15,6 +15,9 @@ from tests.support import PATIENCE_SECONDS
 
 Message = dict[str, Any]
 
+CLOSE_SECONDS = 0.1
+"""A socket that both sides have closed is not waited for longer: Envoy keeps its connection for a second."""
+
 
 class Ear:
     """An open socket, and what was heard on it."""
@@ -70,7 +73,7 @@ async def listening(  # what a handshake may have
         origin=Origin(origin) if origin else None,
         compression=None,
         ping_interval=None,
-        close_timeout=1,
+        close_timeout=CLOSE_SECONDS,
         proxy=None,
     )
     async with socket as connection:

@@ -58,7 +58,10 @@ class Raw:
 
 @asynccontextmanager
 async def raw_socket(url: str, token: str, receive_buffer: int = 0) -> AsyncIterator[Raw]:
-    """Opens a socket at http://host:port; a slow reader has room for `receive_buffer` bytes in the kernel."""
+    """Opens a socket at http://host:port; a slow reader has room for `receive_buffer` bytes in the kernel.
+
+    Errors: ConnectionRefusedError.
+    """
     address = urlsplit(url)
     sock = socket.socket()
     if receive_buffer:
@@ -72,7 +75,9 @@ async def raw_socket(url: str, token: str, receive_buffer: int = 0) -> AsyncIter
         f"sec-websocket-protocol: gozon.v1, bearer.{token}\r\n\r\n".encode()
     )
     head = await reader.readuntil(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 "), head
+    if not head.startswith(b"HTTP/1.1 101 "):
+        writer.transport.abort()
+        raise ConnectionRefusedError(head)
     try:
         yield Raw(reader, writer)
     finally:

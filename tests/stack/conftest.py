@@ -32,7 +32,7 @@ class OwnStack:
 
     def up(self) -> None:
         """Starts it on free ports with a setting of its own; fails the test when it does not come up."""
-        own = ("--instances", "worker-orders=0", "--setting", f"payments.max_deposit={MAX_DEPOSIT}")
+        own = ("--instances", "worker-orders=0,system=0", "--setting", f"payments.max_deposit={MAX_DEPOSIT}")
         result = self.gozon("up", "--free-ports", "--rate-limit-scale", "100", *own, *CHEAP_PASSWORDS)
         assert result.returncode == 0, result.stdout + result.stderr
 

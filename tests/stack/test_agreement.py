@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stack.check_agreement import order_problem, product_problem, refund_problem
+from services.system.audit.agreement import order_problem, product_problem, refund_problem
 
 Told = dict[str, Any]
 

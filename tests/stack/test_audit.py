@@ -166,4 +166,4 @@ async def test_a_setting_is_the_service_s(own_stack: OwnStack, edge: Edge) -> No
         headers={**user.headers, "idempotency-key": uuid.uuid4().hex},
     )
     assert refused.json()["details"][0]["reason"] == "DEPOSIT_LIMIT", refused.text
-    assert own_stack.json("status")["config"]["settings"] == {"payments.max_deposit": MAX_DEPOSIT}
+    assert own_stack.json("status")["config"]["settings"]["payments.max_deposit"] == MAX_DEPOSIT

@@ -12,9 +12,9 @@ import pytest
 from gozon.payouts.v1.payouts_pb2 import Payout
 from gozon.shop.v1.shop_pb2 import Product
 from services.payments.domain import InsufficientFunds
-from stack.check import Report, check_databases
-from stack.check_agreement import AGREEMENTS
-from stack.check_rules import SCANS
+from services.system.audit.agreement import AGREEMENTS
+from services.system.audit.check import Report, check_databases
+from services.system.audit.rules import SCANS
 from tests.money.world import Users, World, at_work
 from tests.stack.conftest import OwnStack
 from tests.stack.lies import LIES, UNGUARDED

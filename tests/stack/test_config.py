@@ -9,6 +9,7 @@ import pytest
 
 from kit.settings import ProcessSettings, Settings
 from services.push.__main__ import PushSettings
+from services.system.__main__ import SystemSettings
 from stack.config import (
     DEFAULT_PORTS,
     FREE_PORTS,
@@ -112,6 +113,7 @@ def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() 
     env = {process.name: process.env for process in processes(stack)}
     others: list[tuple[str, str, type[ProcessSettings]]] = [
         ("push", "push", PushSettings),
+        ("system", "system", SystemSettings),
         ("worker", "worker-payouts", WorkerSettings),
         ("dispatcher", "dispatcher", DispatcherSettings),
         ("beat", "beat", BeatSettings),

@@ -14,6 +14,7 @@ from tests.browser import CHROMIUM
 from tests.support import Edge, User
 
 APP = CHECKOUT / "web" / "app"
+AXE = APP / "node_modules" / "axe-core" / "axe.min.js"
 DESKTOP = {"width": 1280, "height": 860}
 OpenPage = Callable[..., Coroutine[Any, Any, Page]]
 
@@ -21,7 +22,7 @@ OpenPage = Callable[..., Coroutine[Any, Any, Page]]
 @pytest.fixture(autouse=True)
 def built() -> None:
     """There is a page to look at; `make test` goes on without one where npm's packages can't be had."""
-    if not (APP / "dist" / "index.html").exists():
+    if not ((APP / "dist" / "index.html").exists() and AXE.exists()):
         pytest.skip("the page is not built: run make web, which says why")
 
 

@@ -7,9 +7,8 @@ import pytest
 from playwright.async_api import Locator, Page
 
 from tests.support import Edge, User
-from tests.web.conftest import APP
+from tests.web.conftest import AXE
 
-AXE = APP / "node_modules" / "axe-core" / "axe.min.js"
 EXPIRE = """() => {
     const session = JSON.parse(localStorage.getItem("gozon.session"));
     localStorage.setItem("gozon.session", JSON.stringify({...session, until: 0}));
@@ -59,10 +58,19 @@ def toast(page: Page, text: str) -> Locator:
     return page.locator(".toast", has_text=text)
 
 
-async def violations(page: Page) -> list[str]:
-    """Returns what axe finds."""
-    await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+async def look_at(page: Page, view: str) -> None:
+    """Goes to a view, and waits until it is there."""
+    await page.evaluate("view => location.hash = `/${view}`", view)
+    await page.locator("main h1").wait_for()
+    await page.locator(".skeleton").first.wait_for(state="detached")
+
+
+async def violations(page: Page, *rules: str) -> list[str]:
+    """Returns what axe finds, by all of its rules or these."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text())
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    found = await page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {one['nodes'][0]['html'][:120]} {one['nodes'][0]['failureSummary']}"
         for one in found["violations"]

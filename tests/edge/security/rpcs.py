@@ -151,6 +151,7 @@ def all_rpcs() -> list[Rpc]:
     """Every RPC that there is, with its rule."""
     served = [(service, f"services.{service}.api", service) for service in SERVICES]
     served += [("payments", f"services.payments.{contract}_api", contract) for contract in ("payouts", "shop")]
+    served += [("system", "services.system.api", "system")]
     served += [(service, "kit.maintenance", "maintenance") for service in SERVICES]
     found = []
     for service, module, contract in served:
@@ -226,6 +227,11 @@ def _values(owner: Owner) -> Json:
         "CreateProductRequest.type": "CONSUMABLE",
         "ListProductsRequest.type": "TYPE_UNSPECIFIED",
         "dead_letter_days": 30,
+        "dead_letter_id": "orders.CgA",
+        "limit": 5,
+        "consumer": "orders-settle",
+        "event_id": owner.order_id,
+        "died_at": "2026-11-21T00:00:00Z",
     }
 
 

@@ -28,7 +28,7 @@ WISHES: dict[str, Any] = {
     "__proto__": {"roles": ["admin"]},
     "user": {"roles": ["admin"]},
 }
-RPCS = {rpc.method.name: rpc for rpc in all_rpcs()}
+RPCS = {rpc.method.name: rpc for rpc in all_rpcs() if rpc.bindings}
 REFUSED = {"NOT_FOUND", "PERMISSION_DENIED"}
 READING = {"GetOrder", "ListUserOrders", "ListOrderHistory", "WatchOrder", "GetAccount", "ListEntries"}
 READING |= {"GetInventory", "ListPurchases"}

@@ -13,6 +13,7 @@ import { OrdersPage } from "./pages/orders";
 import { PayoutsPage } from "./pages/payouts";
 import { ShopPage } from "./pages/shop";
 import { SignInPage } from "./pages/sign-in";
+import { SystemPage } from "./pages/system";
 import { WalletPage } from "./pages/wallet";
 import { route } from "./router";
 import { isAdmin, isSignedIn, loadMe, me, signOut, userId } from "./session";
@@ -33,6 +34,7 @@ const SECTIONS: readonly Section[] = [
   { name: "orders", page: OrdersPage },
   { name: "payouts", page: PayoutsPage },
   { name: "admin", page: AdminPage, isForAdmins: true },
+  { name: "system", page: SystemPage, isForAdmins: true },
   { name: "account", page: AccountPage },
 ];
 
@@ -54,12 +56,14 @@ function Frame() {
   const section = sections.find((other) => other.name === name) ?? sections[0];
   const Page = section?.page ?? WalletPage;
   const main = useRef<HTMLElement>(null);
+  const who = useRef<HTMLDetailsElement>(null);
   const path = route.value.join("/");
   const first = useRef(true);
   useEffect(() => {
     // Who uses a keyboard or listens goes on in the new view.
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
+    if (who.current) who.current.open = false;
     document.title = section ? `${t(section.name)} · ${t("appName")}` : t("appName");
   }, [path, language.value]);
   return (
@@ -83,7 +87,7 @@ function Frame() {
               ),
           )}
         </nav>
-        <details class="who">
+        <details ref={who} class="who">
           <summary>
             <Connection />
             <span class="name">{me.value?.username || me.value?.email || "…"}</span>

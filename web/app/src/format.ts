@@ -45,3 +45,28 @@ export function moment(at: string | undefined): string {
 export function exactly(at: string): string {
   return new Date(at).toLocaleString(locale.value, { dateStyle: "medium", timeStyle: "medium" });
 }
+
+export function number(value: number): string {
+  return value.toLocaleString(locale.value, { maximumFractionDigits: value < 100 ? 1 : 0 });
+}
+
+const UNITS = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+  ["second", 1],
+  ["millisecond", 0.001],
+] as const;
+
+/** Returns seconds in the largest unit that they fill. */
+export function duration(seconds: number): string {
+  const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? ["millisecond", 0.001];
+  const value = seconds / size;
+  const digits = value < 10 && unit !== "day" && unit !== "hour" ? 1 : 0;
+  return value.toLocaleString(locale.value, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: digits });
+}
+
+export function bytes(count: number): string {
+  const style = { style: "unit", unit: "megabyte", unitDisplay: "short", maximumFractionDigits: 0 } as const;
+  return (count / 1e6).toLocaleString(locale.value, style);
+}

@@ -6,6 +6,7 @@ const PATHS = {
   orders: "M6 3h12v18l-3-2-3 2-3-2-3 2ZM9 8h6M9 12h6",
   payouts: "M12 16V4M7 9l5-5 5 5M4 16v3a1 1 0 0 0 1 1h14a1 1 0 0 0 1-1v-3",
   admin: "M12 3 5 6v5c0 4.500 3 8 7 10 4-2 7-5.500 7-10V6ZM9 12l2 2 4-4",
+  system: "M3 12h4l2.500-7 5 14 2.500-7h4",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -14,7 +14,9 @@ import {
 import { listen, type News } from "./live";
 import { userId } from "./session";
 
-export const PAGE_SIZE = 20;
+const PAGE_SIZE = 20;
+/** Of lists that share their view with others. */
+export const SHORT_PAGE = 8;
 const LARGEST_PAGE = 100;
 
 interface Page<T> {
@@ -31,7 +33,10 @@ export class List<T> {
   private isReading = false;
   private told: ((items: T[]) => T[])[] = [];
 
-  constructor(private readonly read: (pageToken: string | undefined, pageSize: number) => Promise<Page<T>>) {}
+  constructor(
+    private readonly read: (pageToken: string | undefined, pageSize: number) => Promise<Page<T>>,
+    private readonly pageSize = PAGE_SIZE,
+  ) {}
 
   /** Reads the first page (anew). */
   load = (): Promise<void> => this.fetch(undefined);
@@ -39,8 +44,8 @@ export class List<T> {
 
   /** Reads as much anew as is shown, unless something is just being read. */
   async refresh(): Promise<void> {
-    const pages = Math.ceil((this.items.value?.length ?? 0) / PAGE_SIZE) || 1;
-    if (!this.isReading) await this.fetch(undefined, Math.min(pages * PAGE_SIZE, LARGEST_PAGE));
+    const shown = Math.max(this.items.value?.length ?? 0, this.pageSize);
+    if (!this.isReading) await this.fetch(undefined, Math.min(shown, LARGEST_PAGE));
   }
 
   /** Changes what is there; and what is just being read, which may be older. */
@@ -59,7 +64,7 @@ export class List<T> {
     this.error.value = undefined;
   }
 
-  private async fetch(pageToken: string | undefined, pageSize = PAGE_SIZE): Promise<void> {
+  private async fetch(pageToken: string | undefined, pageSize = this.pageSize): Promise<void> {
     const number = ++this.latest;
     if (!this.isReading) this.told = [];
     this.isReading = true;

@@ -23,9 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&gozon/maintenance/v1/maintenance.proto\x12\x14gozon.maintenance.v1\x1a\x1b\x62uf/validate/validate.proto\"6\n\x0e\x43leanUpRequest\x12$\n\x10\x64\x65\x61\x64_letter_days\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc2\x1c(\x01\"\x86\x01\n\x0f\x43leanUpResponse\x12\x43\n\x07\x64\x65leted\x18\x01 \x03(\x0b\x32\x32.gozon.maintenance.v1.CleanUpResponse.DeletedEntry\x1a.\n\x0c\x44\x65letedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32l\n\x12MaintenanceService\x12V\n\x07\x43leanUp\x12$.gozon.maintenance.v1.CleanUpRequest\x1a%.gozon.maintenance.v1.CleanUpResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&gozon/maintenance/v1/maintenance.proto\x12\x14gozon.maintenance.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0e\x43leanUpRequest\x12$\n\x10\x64\x65\x61\x64_letter_days\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc2\x1c(\x01\"\x86\x01\n\x0f\x43leanUpResponse\x12\x43\n\x07\x64\x65leted\x18\x01 \x03(\x0b\x32\x32.gozon.maintenance.v1.CleanUpResponse.DeletedEntry\x1a.\n\x0c\x44\x65letedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"v\n\rDeadLetterKey\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x41\n\x07\x64ied_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x14\xbaH\x11\xb2\x01\x0b\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x00\xc8\x01\x01\"\xba\x01\n\nDeadLetter\x12\x30\n\x03key\x18\x01 \x01(\x0b\x32#.gozon.maintenance.v1.DeadLetterKey\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x05\x12\x33\n\x0f\x66irst_failed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"f\n\x16ListDeadLettersRequest\x12\x32\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32#.gozon.maintenance.v1.DeadLetterKey\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x65(\x01\"Q\n\x17ListDeadLettersResponse\x12\x36\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32 .gozon.maintenance.v1.DeadLetter\"S\n\x17ReplayDeadLetterRequest\x12\x38\n\x03key\x18\x01 \x01(\x0b\x32#.gozon.maintenance.v1.DeadLetterKeyB\x06\xbaH\x03\xc8\x01\x01\"Q\n\x15\x44ropDeadLetterRequest\x12\x38\n\x03key\x18\x01 \x01(\x0b\x32#.gozon.maintenance.v1.DeadLetterKeyB\x06\xbaH\x03\xc8\x01\x01\x32\x8e\x03\n\x12MaintenanceService\x12V\n\x07\x43leanUp\x12$.gozon.maintenance.v1.CleanUpRequest\x1a%.gozon.maintenance.v1.CleanUpResponse\x12n\n\x0fListDeadLetters\x12,.gozon.maintenance.v1.ListDeadLettersRequest\x1a-.gozon.maintenance.v1.ListDeadLettersResponse\x12Y\n\x10ReplayDeadLetter\x12-.gozon.maintenance.v1.ReplayDeadLetterRequest\x1a\x16.google.protobuf.Empty\x12U\n\x0e\x44ropDeadLetter\x12+.gozon.maintenance.v1.DropDeadLetterRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +38,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLEANUPREQUEST'].fields_by_name['dead_letter_days']._serialized_options = b'\272H\007\032\005\030\302\034(\001'
   _globals['_CLEANUPRESPONSE_DELETEDENTRY']._loaded_options = None
   _globals['_CLEANUPRESPONSE_DELETEDENTRY']._serialized_options = b'8\001'
-  _globals['_CLEANUPREQUEST']._serialized_start=93
-  _globals['_CLEANUPREQUEST']._serialized_end=147
-  _globals['_CLEANUPRESPONSE']._serialized_start=150
-  _globals['_CLEANUPRESPONSE']._serialized_end=284
-  _globals['_CLEANUPRESPONSE_DELETEDENTRY']._serialized_start=238
-  _globals['_CLEANUPRESPONSE_DELETEDENTRY']._serialized_end=284
-  _globals['_MAINTENANCESERVICE']._serialized_start=286
-  _globals['_MAINTENANCESERVICE']._serialized_end=394
+  _globals['_DEADLETTERKEY'].fields_by_name['died_at']._loaded_options = None
+  _globals['_DEADLETTERKEY'].fields_by_name['died_at']._serialized_options = b'\272H\021\262\001\013\"\007\010\377\202\321\377\257\0072\000\310\001\001'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['limit']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\006\032\004\030e(\001'
+  _globals['_REPLAYDEADLETTERREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_REPLAYDEADLETTERREQUEST'].fields_by_name['key']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_DROPDEADLETTERREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_DROPDEADLETTERREQUEST'].fields_by_name['key']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CLEANUPREQUEST']._serialized_start=155
+  _globals['_CLEANUPREQUEST']._serialized_end=209
+  _globals['_CLEANUPRESPONSE']._serialized_start=212
+  _globals['_CLEANUPRESPONSE']._serialized_end=346
+  _globals['_CLEANUPRESPONSE_DELETEDENTRY']._serialized_start=300
+  _globals['_CLEANUPRESPONSE_DELETEDENTRY']._serialized_end=346
+  _globals['_DEADLETTERKEY']._serialized_start=348
+  _globals['_DEADLETTERKEY']._serialized_end=466
+  _globals['_DEADLETTER']._serialized_start=469
+  _globals['_DEADLETTER']._serialized_end=655
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=657
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=759
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=761
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=842
+  _globals['_REPLAYDEADLETTERREQUEST']._serialized_start=844
+  _globals['_REPLAYDEADLETTERREQUEST']._serialized_end=927
+  _globals['_DROPDEADLETTERREQUEST']._serialized_start=929
+  _globals['_DROPDEADLETTERREQUEST']._serialized_end=1010
+  _globals['_MAINTENANCESERVICE']._serialized_start=1013
+  _globals['_MAINTENANCESERVICE']._serialized_end=1411
 # @@protoc_insertion_point(module_scope)

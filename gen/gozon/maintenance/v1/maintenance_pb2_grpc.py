@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from gozon.maintenance.v1 import maintenance_pb2 as gozon_dot_maintenance_dot_v1_dot_maintenance__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class MaintenanceServiceStub:
-    """Maintenance of one service; for workers.
+    """Maintenance of one service.
     """
 
     def __init__(self, channel):
@@ -40,18 +41,62 @@ class MaintenanceServiceStub:
                 request_serializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.CleanUpRequest.SerializeToString,
                 response_deserializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.CleanUpResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/gozon.maintenance.v1.MaintenanceService/ListDeadLetters',
+                request_serializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetter = channel.unary_unary(
+                '/gozon.maintenance.v1.MaintenanceService/ReplayDeadLetter',
+                request_serializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ReplayDeadLetterRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.DropDeadLetter = channel.unary_unary(
+                '/gozon.maintenance.v1.MaintenanceService/DropDeadLetter',
+                request_serializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.DropDeadLetterRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class MaintenanceServiceServicer:
-    """Maintenance of one service; for workers.
+    """Maintenance of one service.
     """
 
     def CleanUp(self, request, context):
-        """Deletes what is too old to be of use, in batches that keep nobody waiting, and returns when nothing of it is left.
-        Payments also clears its cache of inventories.
+        """Deletes what is too old to be of use, in batches that keep nobody waiting, and returns when nothing of it is left;
+        for workers. Payments also clears its cache of inventories.
         May be called by several at once, and as often as one likes.
 
         Errors: PERMISSION_DENIED (WORKER_ONLY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists the dead letters of the service, the latest first; for admins, whose tokens System brings along.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); INVALID_ARGUMENT (INVALID_REQUEST).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetter(self, request, context):
+        """Publishes the event of a dead letter again and deletes the dead letter; for admins. Whoever dies in between has
+        published it, and it is still there.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); INVALID_ARGUMENT (INVALID_REQUEST); NOT_FOUND (DEAD_LETTER_NOT_FOUND);
+        UNAVAILABLE (UNAVAILABLE) when NATS does not take it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetter(self, request, context):
+        """Deletes a dead letter for good; for admins.
+
+        Errors: PERMISSION_DENIED (ADMIN_ONLY); INVALID_ARGUMENT (INVALID_REQUEST); NOT_FOUND (DEAD_LETTER_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +110,21 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
                     request_deserializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.CleanUpRequest.FromString,
                     response_serializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.CleanUpResponse.SerializeToString,
             ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetter,
+                    request_deserializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ReplayDeadLetterRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'DropDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetter,
+                    request_deserializer=gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.DropDeadLetterRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gozon.maintenance.v1.MaintenanceService', rpc_method_handlers)
@@ -74,7 +134,7 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MaintenanceService:
-    """Maintenance of one service; for workers.
+    """Maintenance of one service.
     """
 
     @staticmethod
@@ -94,6 +154,87 @@ class MaintenanceService:
             '/gozon.maintenance.v1.MaintenanceService/CleanUp',
             gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.CleanUpRequest.SerializeToString,
             gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.CleanUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.maintenance.v1.MaintenanceService/ListDeadLetters',
+            gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ListDeadLettersRequest.SerializeToString,
+            gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.maintenance.v1.MaintenanceService/ReplayDeadLetter',
+            gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.ReplayDeadLetterRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gozon.maintenance.v1.MaintenanceService/DropDeadLetter',
+            gozon_dot_maintenance_dot_v1_dot_maintenance__pb2.DropDeadLetterRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

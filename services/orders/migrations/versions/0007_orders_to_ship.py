@@ -1,6 +1,6 @@
 """orders that can be shipped, for admins
 
-Building the index keeps writers waiting, for about a second with a million orders.
+Building the index keeps writers waiting: 1.5 s with 300,000 orders on two busy cores.
 """
 
 import sqlalchemy as sa

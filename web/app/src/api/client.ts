@@ -4,14 +4,17 @@ import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];
 export type Account = Schemas["Account"];
+export type DeadLetter = Schemas["DeadLetter"];
 export type Entry = Schemas["Entry"];
 export type InventoryItem = Schemas["InventoryItem"];
 export type Order = Schemas["Order"];
 export type OrderStatus = Exclude<Order["status"], "STATUS_UNSPECIFIED">;
 export type OrderChange = Schemas["OrderChange"];
 export type Payout = Schemas["Payout"];
+export type Process = Schemas["Process"];
 export type Product = Schemas["Product"];
 export type Purchase = Schemas["Purchase"];
+export type System = Schemas["System"];
 export type User = Schemas["User"];
 type ErrorBody = Schemas["Error"];
 

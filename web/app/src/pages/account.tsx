@@ -6,14 +6,18 @@ import { toast } from "../toasts";
 import { Field, Form, Problem, Skeleton } from "../ui";
 
 export function AccountPage() {
+  const known = me.value;
   return (
     <>
       <h1>{t("account")}</h1>
-      <div class="columns">
-        {/* Anew when somebody else, or another tab, has changed it. */}
-        {me.value ? <Name key={me.value.etag} /> : <Skeleton />}
-        <Password />
-      </div>
+      {known ? (
+        <div class="columns">
+          <Name key={known.etag} />
+          <Password />
+        </div>
+      ) : (
+        <Skeleton />
+      )}
     </>
   );
 }

@@ -4,7 +4,7 @@ import { call, Refused, type Order } from "../api/client";
 import { money } from "../format";
 import { t } from "../i18n";
 import { go } from "../router";
-import { List } from "../stores";
+import { List, SHORT_PAGE } from "../stores";
 import { toast } from "../toasts";
 import { ASK_SECONDS, Field, FilteredTitle, Form, Listing, Problem, useEvery } from "../ui";
 import { OrderLine, titleOf } from "./orders";
@@ -28,7 +28,7 @@ function ToShip() {
         const query = { page_size, page_token, status: status.value };
         const found = await call("get", "/orders/user/{user_id}", { path: { user_id: "-" }, query });
         return { items: found.orders, next: found.next_page_token };
-      }),
+      }, SHORT_PAGE),
     [],
   );
   useEffect(() => void list.load(), []);

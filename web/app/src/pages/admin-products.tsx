@@ -4,7 +4,7 @@ import { call, Refused, type Product } from "../api/client";
 import { decimal, minor, money } from "../format";
 import { t } from "../i18n";
 import { useIntent } from "../intent";
-import { List } from "../stores";
+import { List, SHORT_PAGE } from "../stores";
 import { toast } from "../toasts";
 import { Choice, Fate, Field, Form, Listing, Problem } from "../ui";
 
@@ -16,7 +16,7 @@ export function Products() {
       new List<Product>(async (page_token, page_size) => {
         const found = await call("get", "/products", { query: { page_size, page_token } });
         return { items: found.products, next: found.next_page_token };
-      }),
+      }, SHORT_PAGE),
     [],
   );
   useEffect(() => void list.load(), []);

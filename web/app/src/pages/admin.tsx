@@ -2,7 +2,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { call, type Payout } from "../api/client";
 import { money } from "../format";
 import { t } from "../i18n";
-import { List } from "../stores";
+import { List, SHORT_PAGE } from "../stores";
 import { ASK_SECONDS, Badge, Listing, Moment, useEvery } from "../ui";
 import { Shipping } from "./admin-orders";
 import { Products } from "./admin-products";
@@ -24,7 +24,7 @@ function Payouts() {
       new List<Payout>(async (page_token, page_size) => {
         const found = await call("get", "/payouts", { query: { page_size, page_token } });
         return { items: found.payouts, next: found.next_page_token };
-      }),
+      }, SHORT_PAGE),
     [],
   );
   useEffect(() => void list.load(), []);

@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { listen } from "../live";
 import { isAdmin, userId } from "../session";
 import { setOrder } from "../stores";
-import { Badge, Moment, Problem, Skeleton } from "../ui";
+import { ASK_SECONDS, Badge, Moment, Problem, Skeleton, useEvery } from "../ui";
 import { titleOf } from "./orders";
 
 export function OrderPage({ id }: { id: string }) {
@@ -40,6 +40,9 @@ export function OrderPage({ id }: { id: string }) {
       if (news.type === "resync" || ("id" in news.data && news.data.id === id)) void load();
     });
   }, []);
+
+  // An administrator is not told of what others order.
+  useEvery(ASK_SECONDS, () => order.value && order.value.user_id !== userId.value && void load());
 
   async function act(change: () => Promise<Order>): Promise<void> {
     if (isBusy.value) return;

@@ -1,23 +1,42 @@
-"""Nobody misses a message when an instance of push, or NATS with all it has, dies; clients count."""
+"""Instances of push die, and NATS with all it had, while people shop: everything comes to its end and is told once.
+
+One stack for all: what the first test counts is all that there is.
+"""
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+import grpc
+import httpx
+import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from stack.home import Stack
+from stack.home import ADMIN_EMAIL, Stack
+from tests.bench.people import make_people, sign_in
+from tests.bench.stack import address
+from tests.chaos.clients import CHANNEL_OPTIONS, Book
 from tests.chaos.killer import STORAGE, Killer
+from tests.chaos.shoppers import GrpcShopper, RestShopper, Shopper
+from tests.chaos.verify import settle, violations
 from tests.conftest import running
-from tests.journeys.conftest import Mortal
+from tests.journeys.conftest import Mortal, half_a_minute_later
 from tests.push.ear import Message, listening
 from tests.support import Edge, User, eventually
 
 PEOPLE = 6
+FUNDS = 5_000
 THINK_SECONDS = 0.03
 BETWEEN = 60
 """Orders between two deaths."""
+
+
+@pytest.fixture(scope="module")
+def stack(mortal: Mortal) -> Stack:
+    """A stack that may be killed, with two instances of push."""
+    return mortal("--instances", "push=2")
 
 
 class Customer:
@@ -74,8 +93,42 @@ class Customer:
         return all(self.known.get(order_id) == "PAID" for order_id in self.orders)
 
 
-async def test_clients_hear_everything_once_and_in_order_while_instances_and_nats_die(mortal: Mortal) -> None:
-    stack = mortal("--instances", "push=2")
+async def test_orders_settle_from_the_databases_when_nats_loses_its_storage_under_load(stack: Stack) -> None:
+    edge = address(stack, "edge")
+    admin = await sign_in(edge, ADMIN_EMAIL, stack.secrets.admin)
+    books = [Book(person, FUNDS) for person in await make_people(edge, edge, PEOPLE, FUNDS)]
+    killer = Killer(stack, 0, print)
+    async with (
+        httpx.AsyncClient(base_url=stack.edge_url) as rest,
+        grpc.aio.insecure_channel(edge, options=CHANNEL_OPTIONS) as channel,
+    ):
+        half = PEOPLE // 2
+        shoppers: list[Shopper] = [
+            *(GrpcShopper(book, admin, book.person.user_id, THINK_SECONDS, channel) for book in books[:half]),
+            *(RestShopper(book, admin, book.person.user_id, THINK_SECONDS, rest) for book in books[half:]),
+        ]
+        stop = asyncio.Event()
+        shopping = asyncio.gather(*(shopper.shop(stop) for shopper in shoppers))
+        try:
+            await _until_bought_more(books)
+            await asyncio.gather(*await killer.kill(STORAGE))
+            await _until_bought_more(books)
+        finally:
+            stop.set()
+        await shopping
+
+    assert all(kill.back_at for kill in killer.kills)
+    await half_a_minute_later(stack)
+    await settle(stack)
+    # Else nothing was lost.
+    assert "asked_again" in (stack.home.logs / "orders.log").read_text()
+    bought = [order for book in books for order in book.orders.values()]
+    for kind in ("manual", "canceled", "shipped", "refunded"):
+        assert any(getattr(order, kind) for order in bought), kind
+    assert await violations(stack, books) == []
+
+
+async def test_clients_hear_everything_once_and_in_order_while_instances_and_nats_die(stack: Stack) -> None:
     killer = Killer(stack, 0, print)
     async with Edge(running(stack.home.path)) as edge:
         customers = []
@@ -103,6 +156,7 @@ async def test_clients_hear_everything_once_and_in_order_while_instances_and_nat
         finally:
             stop.set()
             await asyncio.gather(*shopping)
+        await half_a_minute_later(stack)
         for customer in customers:
             await eventually(customer.knows_all_paid, within=90)
         for customer, orders in zip(customers, before, strict=True):
@@ -111,7 +165,7 @@ async def test_clients_hear_everything_once_and_in_order_while_instances_and_nat
         for task in listening_ones:
             task.cancel()
         await asyncio.gather(*listening_ones, return_exceptions=True)
-    await _lives(stack)
+    assert {"push", "push-2"} <= stack.home.living().keys()
 
 
 def _assert_told_once_and_in_order(customer: Customer, settled: list[str]) -> None:
@@ -126,11 +180,7 @@ def _assert_told_once_and_in_order(customer: Customer, settled: list[str]) -> No
     assert all(types.get(order_id) == ["order.created", "order.paid"] for order_id in settled)
 
 
-async def _lives(stack: Stack) -> None:
-    assert {"push", "push-2"} <= stack.home.living().keys()
-
-
-async def _until_bought_more(customers: list[Customer]) -> None:
+async def _until_bought_more(customers: Sequence[Customer | Book]) -> None:
     enough = sum(len(customer.orders) for customer in customers) + BETWEEN
 
     async def bought_enough() -> bool:

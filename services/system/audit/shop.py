@@ -1,6 +1,6 @@
-"""What `gozon check` demands of the shop, in the database of Payments: of purchases, their money and their goods."""
+"""What the audit demands of the shop, in the database of Payments: of purchases, their money and their goods."""
 
-from stack.check_scan import Rule, Scan, none
+from services.system.audit.scan import Rule, Scan, none
 
 _PURCHASES = Scan(
     """

@@ -1,9 +1,9 @@
-"""What `gozon check` demands of each database; see stack/check_scan.py."""
+"""What the audit demands of each database; see scan.py."""
 
 from collections.abc import Mapping
 
-from stack.check_scan import Rule, Scan, none, outbox
-from stack.check_shop import SHOP
+from services.system.audit.scan import Rule, Scan, none, outbox
+from services.system.audit.shop import SHOP
 
 _ORDERS = Scan(
     """

@@ -1,0 +1,1 @@
+"""Tests of System, layer by layer."""
