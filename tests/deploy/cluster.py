@@ -5,7 +5,7 @@ import subprocess
 import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ WORKLOADS = ("Deployment", "StatefulSet", "Job")
 NAME = "app.kubernetes.io/name"
 
 
+@cache
 def build(name: str) -> list[Object]:
     """Returns the objects of a folder of deploy/k8s, in which nothing is outside of the checkout."""
     command = [str(KUBECTL), "kustomize", str(CHECKOUT / "deploy" / "k8s" / name)]
@@ -151,6 +152,7 @@ def strict(schema: Any) -> Any:
     return made
 
 
+@cache
 def custom_schema(kind: str) -> Any:
     """The schema of a kind that operators add."""
     return strict(json.loads((CHECKOUT / "third_party" / "crds" / f"{kind}.json").read_text()))
