@@ -26,6 +26,7 @@ ATTEMPTS = 5
 ACQUIRE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
+POOL_SIZE = 10
 CLOSE_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -85,7 +86,7 @@ class Transaction(Connection):
 class Database:
     """One database of one service."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
         """`url` is postgresql://role:password@host:port/database; at most `pool_size` connections are open."""
         self._url = url
         self._pool_size = pool_size

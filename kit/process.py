@@ -33,9 +33,10 @@ def run(
         usages = ["migrate", *(f"{command} ARGUMENT" for command in commands)]
         raise SystemExit(f"usage: python -m services.{name} [{' | '.join(usages)}]")
     settings = settings_type.load()
-    telemetry.configure(name, settings.log_level, settings.log_format, 0 if words else settings.metrics_port)
+    telemetry.configure(name, settings)
     match words:
         case []:
+            telemetry.serve_metrics(settings)
             uvloop.run(serve(settings))
         case ["migrate"]:
             # Imported here: Alembic and SQLAlchemy take a third of the start of a process that does not need them.

@@ -48,6 +48,8 @@ DRAIN_SECONDS = 2.5
 """How long a stopping server still accepts calls, so that the edge's health checks see it going."""
 MAX_KEY_LENGTH = 128
 MAX_IF_MATCH = 64
+ALIVE = "alive"
+"""The health service says SERVING for this name as long as the process runs at all, whatever it waits for."""
 
 STATUS: dict[type[errors.Error], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -168,6 +170,7 @@ async def serve(
         server.add_generic_rpc_handlers((_handlers(service, verifier),))
     servicer = health.HealthServicer()
     await servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    await servicer.set(ALIVE, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection(_all_services(), server)
     try:

@@ -1,21 +1,26 @@
 """Settings of a process: one typed class, read from the environment, refused at start when anything is off."""
 
 import os
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "GOZON_"
+SECRETS = Path("/run/secrets")
+"""A setting may be a file in here instead, named like its variable in small letters, as containers get secrets."""
 
 
 class ProcessSettings(BaseSettings):
-    """What every process needs. A process adds its own fields; each is the variable GOZON_<FIELD>."""
+    """What every process needs. A process adds its own fields; each is the variable GOZON_<FIELD>, or a file."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     metrics_port: int = 0
-    """Port of Prometheus metrics on loopback; 0 means none."""
+    """Port of Prometheus metrics; 0 means none."""
+    metrics_host: str = "127.0.0.1"
+    """Address that they are served on. They are for everybody who can reach it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
@@ -27,11 +32,21 @@ class ProcessSettings(BaseSettings):
         if unknown:
             raise SystemExit(f"unknown settings: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         try:
-            return cls()  # the environment gives the arguments
+            files: dict[str, Any] = {"_secrets_dir": SECRETS} if SECRETS.is_dir() else {}
+            return cls(**files)  # the environment and the files give the arguments
         except ValidationError as error:
             # Values stay out of the message: they may be secrets.
             problems = "; ".join(f"{PREFIX}{e['loc'][0]}".upper() + f": {e['msg']}"[:200] for e in error.errors())
             raise SystemExit(f"bad settings: {problems}") from None
+
+
+class BusSettings(ProcessSettings):
+    """What every process that has a bus needs besides."""
+
+    nats_url: str
+    """nats://user:password@host:port"""
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+    """On how many servers of a NATS cluster each stream is kept. The same for all processes: each declares them."""
 
 
 class Settings(ProcessSettings):

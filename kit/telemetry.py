@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 from prometheus_client import Histogram, start_http_server
 
+from kit.settings import ProcessSettings
+
 traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 """The trace that the current task works for, as in https://www.w3.org/TR/trace-context/; empty outside of one."""
 
@@ -42,11 +44,11 @@ def _add_trace_id(_logger: object, _method: str, event: MutableMapping[str, Any]
     return event
 
 
-def configure(service: str, level: str, log_format: str, metrics_port: int) -> None:
-    """Sets up structlog on standard output, and the metrics endpoint on loopback unless the port is 0."""
+def configure(service: str, settings: ProcessSettings) -> None:
+    """Sets up structlog on standard output."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
-        if log_format == "json"
+        if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[structlog.typing.Processor] = [
@@ -56,12 +58,12 @@ def configure(service: str, level: str, log_format: str, metrics_port: int) -> N
         structlog.processors.TimeStamper(fmt="iso"),
     ]
     # Tracebacks without the frames' local variables, in either format: tokens and passwords are among them.
-    if log_format == "json":
+    if settings.log_format == "json":
         transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         shared.append(structlog.processors.ExceptionRenderer(transformer))
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
@@ -71,5 +73,9 @@ def configure(service: str, level: str, log_format: str, metrics_port: int) -> N
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer),
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    if metrics_port:
-        start_http_server(metrics_port, addr="127.0.0.1")
+
+
+def serve_metrics(settings: ProcessSettings) -> None:
+    """Serves Prometheus metrics, if a port is set for them."""
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.metrics_host)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import cli_audit, cli_dlq, cli_provider, control, screen
+from stack import cli_audit, cli_containers, cli_dlq, cli_provider, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
 from stack.cli_options import HomeOption, JsonOption
@@ -39,6 +39,7 @@ admin_commands = typer.Typer(help="Who is an administrator.", no_args_is_help=Tr
 key_commands = typer.Typer(help="The keys that sign access tokens.", no_args_is_help=True)
 app.add_typer(admin_commands, name="admin")
 app.add_typer(key_commands, name="keys")
+app.add_typer(cli_containers.commands, name="containers")
 app.add_typer(cli_dlq.commands, name="dlq")
 app.add_typer(cli_provider.commands, name="provider")
 EmailArgument = Annotated[str, typer.Argument(help="Email of somebody who has registered.")]
@@ -344,6 +345,9 @@ def rotate(
             "within 10 s; for as long the edge may refuse new ones too. Refresh tokens stay.",
         ),
     ] = False,
+    after: Annotated[
+        int, typer.Option(min=15, help="Seconds until it signs: more where the folder takes its time to get around.")
+    ] = 15,
 ) -> None:
     """Replaces the key that signs, with no interruption and no restart.
 
@@ -353,7 +357,7 @@ def rotate(
     from stack import keys as keys_module  # noqa: PLC0415 - cryptography is slow to import
 
     place = _place(home)
-    new, removed = keys_module.rotate(place, at_once=now)
+    new, removed = keys_module.rotate(place, at_once=now, after=after)
     for kid in removed:
         screen.out.print(f"Key {kid} is removed.")
     screen.out.print(f"Key {new.kid} is published and signs from {new.signs_from:%H:%M:%S} UTC.")

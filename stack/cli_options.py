@@ -17,8 +17,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 
 def running(home: Home) -> Stack:
-    """Returns the stack that runs in a home folder. Errors: HomeError when none does."""
-    if not home.is_supervised():
+    """Returns the stack that runs in a home folder, or in containers. Errors: HomeError when none does."""
+    config = home.config()
+    if not home.is_supervised() and not (config and config.hosts):
         raise HomeError(f"nothing runs in {home.path}: {home.command('up')} first")
     return Stack.load(home)
 

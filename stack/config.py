@@ -14,6 +14,7 @@ SCALED = (*SERVICES, PUSH, SYSTEM, *WORKERS)
 """What there may be several instances of; of workers and of system also none. Only SERVICES have a database."""
 LONE = ("dispatcher", "beat")
 """What there is one of."""
+LOOPBACK = "127.0.0.1"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -94,6 +95,17 @@ class Config:
     log_level: LogLevel = "info"
     # Those of SETTINGS that are not left to the service.
     settings: dict[str, int] = field(default_factory=dict)
+    # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
+    hosts: dict[str, str] = field(default_factory=dict)
+
+    def address(self, name: str) -> str:
+        """host:port of a part."""
+        return f"{self.hosts.get(name, LOOPBACK)}:{self.ports[name]}"
+
+    @property
+    def listen_host(self) -> str:
+        """Where servers listen: on loopback, or on every address of their containers."""
+        return "0.0.0.0" if self.hosts else LOOPBACK  # noqa: S104 - a container's network is its own
 
     def instance_names(self, service: str) -> list[str]:
         """Names of the processes of a service or kind of worker: `orders`, `orders-2`, …"""

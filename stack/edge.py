@@ -1,6 +1,7 @@
 """Adapts edge/envoy.yaml to this machine: addresses, ports, paths and the limits' scale.
 
-The file is written with service names as hosts. Nothing else is touched, so what runs here is what runs there.
+The file is written with service names as hosts, which is right as it is where each part has a container: there only
+the limits are scaled. Nothing else is touched, so what runs here is what runs there.
 """
 
 import copy
@@ -10,12 +11,11 @@ from typing import Any
 
 import yaml
 
-from stack.config import PUSH, SERVICES, SYSTEM, Config
+from stack.config import LOOPBACK, PUSH, SERVICES, SYSTEM, Config
 from stack.home import CHECKOUT, Stack, write_private
 
 SOURCE = CHECKOUT / "edge" / "envoy.yaml"
 DESCRIPTORS = CHECKOUT / "edge" / "gozon.binpb"
-LOOPBACK = "127.0.0.1"
 # Which of our ports each listener of the file has.
 LISTENER_PORTS = {"public": "edge", "jwks": "envoy-jwks"}
 # The port of each cluster that is no service of ours.
@@ -29,15 +29,28 @@ class EdgeError(Exception):
 
 def write(stack: Stack) -> None:
     """Writes HOME/envoy.yaml. Raises EdgeError, naming what is unknown."""
+    write_private(stack.home.envoy_config, text(stack.config))
+
+
+def text(config: Config) -> str:
+    """The file as a stack needs it. Raises EdgeError."""
     source = yaml.load(SOURCE.read_text(), Loader=yaml.CSafeLoader)
-    text = yaml.dump(adapted(source, stack.config), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
-    write_private(stack.home.envoy_config, text)
+    return yaml.dump(adapted(source, config), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
 
 
 def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Returns a parsed edge/envoy.yaml with this stack's addresses. Raises EdgeError."""
+    """Returns a parsed edge/envoy.yaml with this stack's addresses and limits. Raises EdgeError."""
     # Through JSON, because YAML's anchors make parts share one object, which would be changed twice.
     edge: dict[str, Any] = json.loads(json.dumps(source))
+    if not config.hosts:
+        _set_addresses(edge, config)
+    for part in _dictionaries(edge):
+        if "token_bucket" in part:
+            _scale(part["token_bucket"], config.rate_limit_scale)
+    return edge
+
+
+def _set_addresses(edge: dict[str, Any], config: Config) -> None:
     ports = config.ports
     _set_address(edge["admin"]["address"], ports["envoy-admin"])
     for listener in edge["static_resources"]["listeners"]:
@@ -49,9 +62,6 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
     for part in _dictionaries(edge):
         if "proto_descriptor" in part:
             part["proto_descriptor"] = str(DESCRIPTORS)
-        if "token_bucket" in part:
-            _scale(part["token_bucket"], config.rate_limit_scale)
-    return edge
 
 
 def _cluster_ports(name: str, config: Config) -> list[int]:

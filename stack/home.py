@@ -216,27 +216,27 @@ class Stack:
     @property
     def edge_url(self) -> str:
         """The public address, REST and gRPC."""
-        return f"http://127.0.0.1:{self.config.ports['edge']}"
+        return f"http://{self.config.address('edge')}"
 
     @property
     def nats_url(self) -> str:
         """NATS with user and password."""
-        return f"nats://gozon:{self.secrets.nats}@127.0.0.1:{self.config.ports['nats']}"
+        return f"nats://gozon:{self.secrets.nats}@{self.config.address('nats')}"
 
     @property
     def redis_url(self) -> str:
         """Valkey with its password."""
-        return f"redis://:{self.secrets.valkey}@127.0.0.1:{self.config.ports['valkey']}/0"
+        return f"redis://:{self.secrets.valkey}@{self.config.address('valkey')}/0"
 
     @property
     def broker_url(self) -> str:
         """The workers' broker with its password."""
-        return f"redis://:{self.secrets.broker}@127.0.0.1:{self.config.ports['broker']}/0"
+        return f"redis://:{self.secrets.broker}@{self.config.address('broker')}/0"
 
     @property
     def provider_url(self) -> str:
         """The payout provider, which is simulated."""
-        return f"http://127.0.0.1:{self.config.ports['provider']}"
+        return f"http://{self.config.address('provider')}"
 
     def database_url(self, service: str) -> str:
         """The database of a service, as its own role."""
@@ -251,16 +251,15 @@ class Stack:
         return self._postgres_url("auditor", self.secrets.auditor, database)
 
     def _postgres_url(self, role: str, password: str, database: str) -> str:
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.config.ports['postgres']}/{database}"
+        return f"postgresql://{role}:{password}@{self.config.address('postgres')}/{database}"
 
     def urls(self) -> dict[str, str]:
         """The addresses that hold no secret."""
-        ports = self.config.ports
         return {
             "edge": self.edge_url,
             "docs": f"{self.edge_url}/docs",
-            "envoy_admin": f"http://127.0.0.1:{ports['envoy-admin']}",
-            "nats_monitor": f"http://127.0.0.1:{ports['nats-monitor']}",
+            "envoy_admin": f"http://{self.config.address('envoy-admin')}",
+            "nats_monitor": f"http://{self.config.address('nats-monitor')}",
         }
 
     def secret_urls(self) -> dict[str, str]:

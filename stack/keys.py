@@ -33,8 +33,8 @@ def list_keys(home: Home) -> list[Key]:
     return [Key(key.jwk["kid"], key.signs_from, state(key)) for key in ring.keys]
 
 
-def rotate(home: Home, *, at_once: bool) -> tuple[Key, list[str]]:
-    """Adds a key that signs soon and removes those that are retired; at once: now, and removes all others.
+def rotate(home: Home, *, at_once: bool, after: int = keys.PUBLISH_SECONDS) -> tuple[Key, list[str]]:
+    """Adds a key that signs in `after` seconds and removes those that are retired; at once: now, and all others.
 
     Returns the new key and the ids of the removed ones. Raises HomeError when one is on its way already.
     """
@@ -45,7 +45,7 @@ def rotate(home: Home, *, at_once: bool) -> tuple[Key, list[str]]:
     else:
         if ring.keys[-1].signs_from > now:
             raise HomeError(f"a new key is on its way already, it signs from {ring.keys[-1].signs_from:%H:%M:%S} UTC")
-        new = keys.add(home.signing_keys, now + timedelta(seconds=keys.PUBLISH_SECONDS))
+        new = keys.add(home.signing_keys, now + timedelta(seconds=max(after, keys.PUBLISH_SECONDS)))
         published = ring.published(now, ACCESS_TOKEN_SECONDS)
         old = [key for key in ring.keys if key not in published]
     for key in old:

@@ -1,11 +1,14 @@
 """Questions to a server: is it ready? Each is asked anew on its own connection and answers within its timeout.
 
+`python -m stack.probes grpc PORT` or `… http PORT PATH` exits 0 when the answer is yes: health checks of containers.
+
 They are written on plain sockets because the supervisor asks them, and a process that starts others should have
 neither threads nor gRPC channels; it also keeps it small.
 """
 
 import asyncio
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 
 Probe = Callable[[], Awaitable[bool]]
@@ -159,3 +162,14 @@ _HEALTH_REQUEST = (
     # An empty HealthCheckRequest: the whole server.
     + _frame(_DATA, _END_STREAM, 1, b"\0\0\0\0\0")
 )
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["grpc", port]:
+            ready = asyncio.run(ask(grpc_health(int(port))))
+        case ["http", port, path]:
+            ready = asyncio.run(ask(http(int(port), path)))
+        case _:
+            raise SystemExit("usage: python -m stack.probes grpc PORT | http PORT PATH")
+    raise SystemExit(0 if ready else 1)

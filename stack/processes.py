@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from stack import binaries, probes
-from stack.config import LONE, PUSH, SCALED, SERVICES, SYSTEM, WORKERS
+from stack.config import LONE, LOOPBACK, PUSH, SCALED, SERVICES, SYSTEM, WORKERS
 from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
 
@@ -114,7 +114,12 @@ def _provider(stack: Stack) -> Process:
     return Process(
         name="provider",
         stage=Stage.SERVERS,
-        argv=[*binaries.dying_with_parent("KILL"), *binaries.provider(), str(port), str(stack.home.provider_book)],
+        argv=[
+            *binaries.dying_with_parent("KILL"),
+            *binaries.provider(),
+            f"{LOOPBACK}:{port}",
+            str(stack.home.provider_book),
+        ],
         port=port,
         probe=probes.http(port, "/healthz"),
         env={"GOZON_PROVIDER_SECRET": stack.secrets.provider},
@@ -169,9 +174,7 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
     env = {
         "GOZON_DATABASE_URL": stack.database_url(service),
         "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
-        "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
-        "GOZON_LOG_LEVEL": stack.config.log_level,
-        "GOZON_LOG_FORMAT": "console",
+        **_common_env(stack, ports[f"{name}-metrics"]),
     }
     if service == "users":
         env["GOZON_SIGNING_KEYS"] = str(stack.home.signing_keys)
@@ -193,49 +196,68 @@ def _push(stack: Stack, name: str) -> Process:
         argv=[*binaries.dying_with_parent("KILL"), *binaries.service(PUSH)],
         port=ports[name],
         probe=probes.http(ports[name], "/healthz"),
-        env={
-            "GOZON_NATS_URL": stack.nats_url,
-            "GOZON_USERS_TARGET": _target(stack, "users"),
-            "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
-            # To a browser these two names of the edge are two hosts.
-            "GOZON_ORIGINS": f"http://localhost:{ports['edge']},http://127.0.0.1:{ports['edge']}",
-            "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
-            "GOZON_LOG_LEVEL": stack.config.log_level,
-            "GOZON_LOG_FORMAT": "console",
-            **_settings(stack, PUSH),
-        },
+        env=_push_env(stack, name),
         metrics_port=ports[f"{name}-metrics"],
     )
 
 
+def _push_env(stack: Stack, name: str) -> dict[str, str]:
+    ports = stack.config.ports
+    return {
+        "GOZON_NATS_URL": stack.nats_url,
+        "GOZON_USERS_TARGET": _target(stack, "users"),
+        "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
+        # To a browser these two names of the edge are two hosts.
+        "GOZON_ORIGINS": f"http://localhost:{ports['edge']},http://127.0.0.1:{ports['edge']}",
+        **_common_env(stack, ports[f"{name}-metrics"]),
+        **_settings(stack, PUSH),
+    }
+
+
 def _system(stack: Stack, name: str) -> Process:
     ports = stack.config.ports
-    processes_of = {kind: stack.config.instance_names(kind) for kind in SCALED} | {name: [name] for name in LONE}
-    metrics = []
-    for kind, names in processes_of.items():
-        addresses = [f"127.0.0.1:{ports[f'{each}-metrics']}" for each in names]
-        metrics += [f"{kind}={','.join(addresses)}"] if addresses else []
     return Process(
         name=name,
         stage=Stage.SERVICES,
         argv=[*binaries.dying_with_parent("KILL"), *binaries.service(SYSTEM)],
         port=ports[name],
         probe=probes.grpc_health(ports[name]),
-        env={
-            "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
-            "GOZON_USERS_TARGET": _target(stack, "users"),
-            "GOZON_METRICS": ";".join(metrics),
-            "GOZON_ORDERS_TARGET": _target(stack, "orders"),
-            "GOZON_PAYMENTS_TARGET": _target(stack, "payments"),
-            "GOZON_ORDERS_DATABASE_URL": stack.auditor_url("orders"),
-            "GOZON_PAYMENTS_DATABASE_URL": stack.auditor_url("payments"),
-            "GOZON_METRICS_PORT": str(ports[f"{name}-metrics"]),
-            "GOZON_LOG_LEVEL": stack.config.log_level,
-            "GOZON_LOG_FORMAT": "console",
-            **_settings(stack, SYSTEM),
-        },
+        env=_system_env(stack, name),
         metrics_port=ports[f"{name}-metrics"],
     )
+
+
+def _system_env(stack: Stack, name: str) -> dict[str, str]:
+    ports = stack.config.ports
+    processes_of = {kind: stack.config.instance_names(kind) for kind in SCALED} | {name: [name] for name in LONE}
+    metrics = []
+    for kind, names in processes_of.items():
+        addresses = [f"127.0.0.1:{ports[f'{each}-metrics']}" for each in names]
+        metrics += [f"{kind}={','.join(addresses)}"] if addresses else []
+    return {
+        "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
+        "GOZON_USERS_TARGET": _target(stack, "users"),
+        "GOZON_METRICS": ";".join(metrics),
+        "GOZON_ORDERS_TARGET": _target(stack, "orders"),
+        "GOZON_PAYMENTS_TARGET": _target(stack, "payments"),
+        "GOZON_ORDERS_DATABASE_URL": stack.auditor_url("orders"),
+        "GOZON_PAYMENTS_DATABASE_URL": stack.auditor_url("payments"),
+        **_common_env(stack, ports[f"{name}-metrics"]),
+        **_settings(stack, SYSTEM),
+    }
+
+
+def process_env(stack: Stack, name: str) -> dict[str, str]:
+    """Settings of the first instance of one of our own programs."""
+    if name in SERVICES:
+        return service_env(stack, name, name)
+    if name == PUSH:
+        return _push_env(stack, name)
+    if name == SYSTEM:
+        return _system_env(stack, name)
+    if name in WORKERS:
+        return worker_env(stack, stack.config.ports[f"{name}-metrics"])
+    return _background_env(stack, name)
 
 
 def migration(stack: Stack, service: str) -> tuple[list[str], dict[str, str]]:
@@ -255,6 +277,8 @@ def service_command(stack: Stack, service: str, *words: str) -> tuple[list[str],
 
 def _target(stack: Stack, service: str) -> str:
     """The gRPC target of a service, all its instances: any of them will do."""
+    if stack.config.hosts:
+        return f"dns:///{stack.config.address(service)}"
     addresses = [f"127.0.0.1:{stack.config.ports[name]}" for name in stack.config.instance_names(service)]
     return addresses[0] if len(addresses) == 1 else f"ipv4:{','.join(addresses)}"
 
@@ -268,23 +292,18 @@ def _settings(stack: Stack, whose: str) -> dict[str, str]:
 def _worker(stack: Stack, kind: str, name: str) -> Process:
     process = _background(stack, name, "work", kind.removeprefix("worker-"))
     # Killing a task costs nothing but time: what it was about to do is done by another one.
-    return replace(process, env=worker_env(stack, stack.config.ports[f"{name}-metrics"]), stop_seconds=30)
+    return replace(process, env=worker_env(stack, process.metrics_port), stop_seconds=30)
 
 
 def _background(stack: Stack, name: str, *words: str) -> Process:
     port = stack.config.ports[f"{name}-metrics"]
-    env = _background_env(stack, port) | _settings(stack, name)
-    if name == "dispatcher":
-        env["GOZON_NATS_URL"] = stack.nats_url
-    if name == "beat":
-        env["GOZON_BEAT_FILE"] = str(stack.home.beat_file)
     return Process(
         name=name,
         stage=Stage.WORKERS,
         argv=[*binaries.dying_with_parent("KILL"), *binaries.workers(*words)],
         port=port,
         probe=probes.http(port, "/metrics"),
-        env=env,
+        env=_background_env(stack, name),
         metrics_port=port,
     )
 
@@ -292,7 +311,7 @@ def _background(stack: Stack, name: str, *words: str) -> Process:
 def worker_env(stack: Stack, metrics_port: int) -> dict[str, str]:
     """Settings of a worker; `metrics_port` may be 0 for none."""
     return {
-        **_background_env(stack, metrics_port),
+        **_broker_env(stack, metrics_port),
         **{f"GOZON_{service.upper()}_TARGET": _target(stack, service) for service in SERVICES},
         "GOZON_WORKER_SECRET": stack.secrets.worker,
         "GOZON_PROVIDER_URL": stack.provider_url,
@@ -301,9 +320,25 @@ def worker_env(stack: Stack, metrics_port: int) -> dict[str, str]:
     }
 
 
-def _background_env(stack: Stack, metrics_port: int) -> dict[str, str]:
+def _background_env(stack: Stack, name: str) -> dict[str, str]:
+    env = _broker_env(stack, stack.config.ports[f"{name}-metrics"]) | _settings(stack, name)
+    if name == "dispatcher":
+        env["GOZON_NATS_URL"] = stack.nats_url
+    if name == "beat":
+        env["GOZON_BEAT_FILE"] = str(stack.home.beat_file)
+    return env
+
+
+def _broker_env(stack: Stack, metrics_port: int) -> dict[str, str]:
     return {
         "GOZON_BROKER_URL": stack.broker_url,
+        **_common_env(stack, metrics_port),
+    }
+
+
+def _common_env(stack: Stack, metrics_port: int) -> dict[str, str]:
+    return {
+        "GOZON_METRICS_HOST": LOOPBACK,
         "GOZON_METRICS_PORT": str(metrics_port),
         "GOZON_LOG_LEVEL": stack.config.log_level,
         "GOZON_LOG_FORMAT": "console",

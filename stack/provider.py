@@ -2,7 +2,7 @@
 when told to.
 
 It stands for somebody outside, so nothing of Gozon is in it but the shape of a recipient, and Gozon reaches it over
-HTTP only. `python -m stack.provider PORT BOOK` listens on loopback and keeps the book in the file BOOK, which survives
+HTTP only. `python -m stack.provider HOST:PORT BOOK` listens there and keeps the book in the file BOOK, which survives
 kill -9; the secret that callers must have is in GOZON_PROVIDER_SECRET. What it answers: docs/operations.md.
 """
 
@@ -325,10 +325,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def serve(port: int, book: Path, secret: str) -> None:
-    """Serves on loopback until the process ends."""
+def serve(address: tuple[str, int], book: Path, secret: str) -> None:
+    """Serves until the process ends."""
     Handler.book, Handler.secret = Book(book, secret), secret
-    Server(("127.0.0.1", port), Handler).serve_forever()
+    Server(address, Handler).serve_forever()
 
 
 # WAL with synchronous FULL: what was answered is on disk.
@@ -352,4 +352,5 @@ _BEHAVE = "INSERT INTO behaviour VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET se
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]), os.environ["GOZON_PROVIDER_SECRET"])
+    host, _, port = sys.argv[1].rpartition(":")
+    serve((host, int(port)), Path(sys.argv[2]), os.environ["GOZON_PROVIDER_SECRET"])

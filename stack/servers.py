@@ -57,6 +57,15 @@ async def create_databases(stack: Stack) -> None:
     connection = await asyncpg.connect(stack.superuser_url())
     try:
         # DDL takes no parameters: the names are ours and a password has only letters, digits, - and _.
+        # Whoever is there already and is none of ours keeps the way in: a standby of CloudNativePG that rewinds, and
+        # its metrics, go through `postgres`.
+        others = await connection.fetch(
+            "SELECT quote_ident(rolname) AS name FROM pg_roles "
+            "WHERE rolcanlogin AND NOT rolsuper AND rolname <> ALL($1)",
+            [*SERVICES, "auditor"],
+        )
+        for other in others:
+            await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {other['name']}")
         await connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
         for service in SERVICES:
             if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", service):
@@ -75,28 +84,31 @@ async def create_databases(stack: Stack) -> None:
 
 def write_configs(stack: Stack) -> None:
     """Writes the files of NATS and of both Valkeys: they hold passwords, which command lines show to everybody."""
-    write_private(stack.home.nats_config, _nats(stack))
-    write_private(stack.home.valkey_config, _valkey(stack))
-    write_private(stack.home.broker_config, _broker(stack))
+    folder = stack.home.path
+    write_private(stack.home.nats_config, nats_config(stack, folder / "nats"))
+    write_private(stack.home.valkey_config, valkey_config(stack, folder / "valkey"))
+    write_private(stack.home.broker_config, broker_config(stack, folder / "broker"))
 
 
-def _nats(stack: Stack) -> str:
-    ports = stack.config.ports
+def nats_config(stack: Stack, store: Path) -> str:
+    """The file of NATS, which keeps its streams in a folder."""
+    host, ports = stack.config.listen_host, stack.config.ports
     settings = {
-        "listen": f"127.0.0.1:{ports['nats']}",
-        "http": f"127.0.0.1:{ports['nats-monitor']}",
-        "jetstream": {"store_dir": str(stack.home.path / "nats")},
+        "listen": f"{host}:{ports['nats']}",
+        "http": f"{host}:{ports['nats-monitor']}",
+        "jetstream": {"store_dir": str(store)},
         "authorization": {"users": [{"user": "gozon", "password": stack.secrets.nats}]},
     }
     return json.dumps(settings, indent=2)  # NATS reads JSON too
 
 
-def _valkey(stack: Stack) -> str:
+def valkey_config(stack: Stack, folder: Path) -> str:
+    """The file of the cache, whose folder stays empty."""
     # A cache: nothing is written to disk, and what was not used for longest makes room.
-    return f"""bind 127.0.0.1
+    return f"""bind {stack.config.listen_host}
 port {stack.config.ports["valkey"]}
 requirepass {stack.secrets.valkey}
-dir "{stack.home.path / "valkey"}"
+dir "{folder}"
 save ""
 appendonly no
 maxmemory 256mb
@@ -104,13 +116,14 @@ maxmemory-policy allkeys-lru
 """
 
 
-def _broker(stack: Stack) -> str:
+def broker_config(stack: Stack, folder: Path) -> str:
+    """The file of the workers' broker, which keeps its tasks in a folder."""
     # Tasks: what does not fit is refused instead of forgotten, and what there is survives a restart, but for the last
     # second; who knows what was not done asks again.
-    return f"""bind 127.0.0.1
+    return f"""bind {stack.config.listen_host}
 port {stack.config.ports["broker"]}
 requirepass {stack.secrets.broker}
-dir "{stack.home.path / "broker"}"
+dir "{folder}"
 save ""
 appendonly yes
 appendfsync everysec

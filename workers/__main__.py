@@ -6,7 +6,6 @@ import warnings
 import uvloop
 from celery import signals
 from celery.exceptions import SecurityWarning
-from prometheus_client import start_http_server
 
 from kit import telemetry
 from workers import calls, daily
@@ -20,7 +19,7 @@ TASKS = ("workers.orders", "workers.payouts", "workers.daily")
 def work(kind: str) -> None:
     """Runs tasks until told to stop, which waits for those that have begun."""
     settings = WorkerSettings.load()
-    telemetry.configure(f"worker-{kind}", settings.log_level, settings.log_format, 0)
+    telemetry.configure(f"worker-{kind}", settings)
     # That is about pickled tasks, which are not accepted.
     warnings.simplefilter("ignore", SecurityWarning)
     configure_worker(settings, kind)
@@ -29,8 +28,7 @@ def work(kind: str) -> None:
 
     @signals.worker_ready.connect(weak=False)
     def measure(**_: object) -> None:
-        if settings.metrics_port:
-            start_http_server(settings.metrics_port, addr="127.0.0.1")
+        telemetry.serve_metrics(settings)
 
     app.worker_main([
         "--quiet",
@@ -48,7 +46,8 @@ def work(kind: str) -> None:
 def beat() -> None:
     """Starts tasks when it is time, until told to stop."""
     settings = daily.BeatSettings.load()
-    telemetry.configure("beat", settings.log_level, settings.log_format, settings.metrics_port)
+    telemetry.configure("beat", settings)
+    telemetry.serve_metrics(settings)
     configure(settings)
     app.conf.beat_schedule = daily.schedule(settings)
     app.start(["--quiet", "beat", f"--schedule={settings.beat_file}", "--pidfile=", "--loglevel=WARNING"])
@@ -57,7 +56,7 @@ def beat() -> None:
 def dispatch() -> None:
     """Turns events into tasks until told to stop."""
     settings = DispatcherSettings.load()
-    telemetry.configure("dispatcher", settings.log_level, settings.log_format, 0)
+    telemetry.configure("dispatcher", settings)
     # Imported here: workers have no use for NATS and its client.
     from workers import dispatcher  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 from google.protobuf.message import DecodeError
 from kombu.exceptions import OperationalError
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from gozon.orders.v1.events_pb2 import OrderCreated, ProcessingRequested
 from gozon.payouts.v1.events_pb2 import PayoutRequested
+from kit import telemetry
 from kit.bus import Bus
 from kit.errors import Unavailable
 from kit.events import Event
@@ -148,7 +149,8 @@ async def run(settings: DispatcherSettings) -> None:
     configure(settings)
     queues = Queues(settings.broker_url)
     dispatcher = Dispatcher(queues, settings.max_queued)
-    bus = Bus(settings.nats_url, STREAMS, (*CONSUMERS, *DISPATCHER_CONSUMERS))
+    consumers = (*CONSUMERS, *DISPATCHER_CONSUMERS)
+    bus = Bus(settings.nats_url, STREAMS, consumers, settings.stream_replicas)
     await bus.connect()
     # Not before: whoever waits for NATS has nothing to finish, and would not hear of it.
     stop = asyncio.Event()
@@ -161,7 +163,7 @@ async def run(settings: DispatcherSettings) -> None:
     running.append(asyncio.create_task(_measure(bus)))
     if settings.metrics_port:
         REGISTRY.register(queues)
-        start_http_server(settings.metrics_port, addr="127.0.0.1")
+        telemetry.serve_metrics(settings)
     log.info("dispatching")
     stopped = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait((stopped, *running), return_when=asyncio.FIRST_COMPLETED)

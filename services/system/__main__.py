@@ -66,5 +66,6 @@ async def _ready() -> None:
 
 if __name__ == "__main__":
     settings = SystemSettings.load()
-    telemetry.configure("system", settings.log_level, settings.log_format, settings.metrics_port)
+    telemetry.configure("system", settings)
+    telemetry.serve_metrics(settings)
     uvloop.run(serve(settings))

@@ -29,6 +29,7 @@ from kit.auth import TokenVerifier
 from kit.db import Database
 from kit.errors import ResourceExhausted, Unavailable
 from kit.rpc import Call
+from kit.settings import ProcessSettings
 
 RULES = {method.name: access.PUBLIC for method in users_pb2.DESCRIPTOR.services_by_name["UsersService"].methods}
 RULES["GetMe"] = access.OWN
@@ -89,5 +90,5 @@ async def main(listen: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    telemetry.configure("misbehaving", "info", "json", 0)
+    telemetry.configure("misbehaving", ProcessSettings())
     uvloop.run(main(sys.argv[1], Path(sys.argv[2])))

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gozon.users.v1.users_pb2 import GetJwksRequest, GetMeRequest, RegisterRequest, TokenRequest, TokenResponse
 from gozon.users.v1.users_pb2_grpc import UsersServiceStub
+from kit.rpc import ALIVE
 from stack.config import SERVICES
 from tests.support import RunningStack, User, eventually, free_port, reason_of, refused
 
@@ -49,9 +50,9 @@ class Misbehaving:
             return 0
 
 
-async def health_of(channel: grpc.aio.Channel) -> int:
+async def health_of(channel: grpc.aio.Channel, name: str = "") -> int:
     stub: Any = health_pb2_grpc.HealthStub(channel)
-    return int((await stub.Check(health_pb2.HealthCheckRequest())).status)
+    return int((await stub.Check(health_pb2.HealthCheckRequest(service=name))).status)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,8 @@ async def test_health_tells_whether_the_process_can_work(server: Misbehaving) ->
     away = server.folder / "away"
     away.touch()
     await eventually(lambda: is_now(NOT_SERVING))
+    # Who restarts what is dead must not restart what waits.
+    assert await health_of(server.channel, ALIVE) == SERVING
     away.unlink()
     await eventually(lambda: is_now(SERVING))
 

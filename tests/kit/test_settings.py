@@ -1,9 +1,11 @@
 """kit.settings: what is off is refused at start, in one clear line that holds no secret."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from kit import settings as settings_module
 from kit.settings import Settings
 
 
@@ -52,6 +54,16 @@ def test_a_bad_value_ends_the_process_and_is_not_printed(
         ShopSettings.load()
     assert f"bad settings: {name}: " in str(caught.value)
     assert "secret" not in str(caught.value).lower()
+
+
+def test_a_setting_may_be_a_file_but_the_variable_counts(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setattr(settings_module, "SECRETS", tmp_path)
+    (tmp_path / "gozon_shelves").write_text("7\n")
+    (tmp_path / "gozon_database_url").write_text("not this one")
+    (tmp_path / "of_another_process").write_text("ignored")
+    settings = ShopSettings.load()
+    assert settings.shelves == 7
+    assert settings.database_url.endswith("/shop")
 
 
 def test_settings_do_not_change_once_they_are_read() -> None:

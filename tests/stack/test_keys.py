@@ -52,6 +52,11 @@ def test_a_new_key_is_published_before_it_signs_and_is_the_only_one_on_its_way(h
     assert states(home) == ["signs", "next"]
 
 
+def test_a_new_key_may_be_given_more_time_to_get_around(home: Home) -> None:
+    new, _ = keys.rotate(home, at_once=False, after=300)
+    assert new.signs_from > datetime.now(UTC) + timedelta(seconds=290)
+
+
 def test_old_keys_verify_until_their_last_token_has_ended_and_the_next_rotation_removes_them(home: Home) -> None:
     now = datetime.now(UTC)
     for file in home.signing_keys.iterdir():

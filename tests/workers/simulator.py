@@ -49,7 +49,7 @@ class Simulator(Provider):
         self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and nobody else is waiting
             [
                 *binaries.dying_with_parent("KILL"),
-                *(sys.executable, "-m", "stack.provider", str(self._port), str(self._book)),
+                *(sys.executable, "-m", "stack.provider", f"127.0.0.1:{self._port}", str(self._book)),
             ],
             env=os.environ | {"GOZON_PROVIDER_SECRET": SECRET},
             stderr=subprocess.DEVNULL,
