@@ -5,10 +5,11 @@ The home folder is a volume. Each container sees its own folder in it, CONTAINER
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stack import edge, servers
-from stack.config import LONE, PUSH, SERVICES, SYSTEM, WORKERS, Config
+from stack.config import LONE, PUSH, SERVICES, SYSTEM, WORKERS, Options, choose
 from stack.home import CHECKOUT, Home, Stack
 from stack.processes import process_env
 
@@ -55,10 +56,13 @@ SECRET = frozenset({
 """The settings that hold a secret; docker-compose.yml has the others."""
 
 
-def prepare(home: Home, rate_limit_scale: int) -> None:
-    """Makes the secrets that are missing and writes what each container reads. Again it changes nothing."""
+def prepare(home: Home, options: Options) -> None:
+    """Makes the secrets that are missing and writes what each container reads. Again it changes nothing.
+
+    Errors: ConfigError.
+    """
     home.path.mkdir(parents=True, exist_ok=True)
-    home.save_config(Config(ports=PORTS, hosts=HOSTS, rate_limit_scale=rate_limit_scale))
+    home.save_config(replace(choose(options, None), ports=PORTS, hosts=HOSTS))
     stack = Stack.load(home)
     for container, files in _files(stack).items():
         folder = home.path / container

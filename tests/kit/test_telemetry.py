@@ -37,9 +37,10 @@ def test_without_either_a_new_trace_begins(request_id: str) -> None:
 LOGGING = """
 import logging
 import structlog
+from kit.settings import ProcessSettings
 from kit.telemetry import configure, traceparent
 
-configure("shop", "info", "json", 0)
+configure("shop", ProcessSettings())
 traceparent.set("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 log = structlog.get_logger()
 log.debug("too_quiet")
