@@ -55,20 +55,14 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
 
 def _set_tracing(resources: dict[str, Any], config: Config) -> None:
     """Has the edge begin and send traces as the services do, or not at all."""
-    managers = [
-        one["typed_config"]
-        for listener in resources["listeners"]
-        for chain in listener["filter_chains"]
-        for one in chain["filters"]
-        if "tracing" in one["typed_config"]
-    ]
     if not config.otlp_endpoint:
-        for manager in managers:
-            del manager["tracing"]
+        for part in _dictionaries(resources):
+            part.pop("tracing", None)
         resources["clusters"] = [one for one in resources["clusters"] if one["name"] != COLLECTOR]
         return
-    for manager in managers:
-        manager["tracing"]["random_sampling"]["value"] = config.trace_percent
+    for part in _dictionaries(resources):
+        if "sampling_percentage" in part:
+            part["sampling_percentage"]["numerator"] = config.trace_percent
     url = urlsplit(config.otlp_endpoint)
     [cluster] = [one for one in resources["clusters"] if one["name"] == COLLECTOR]
     [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
