@@ -132,9 +132,9 @@ class Bus:
         JetStream knows a single message; without one, by the events in it.
         """
         with tracing.hop("publish", "PRODUCER", events) as traced:
-            return await self._publish(traced)
+            return await self._publish(traced, message_id)
 
-    async def _publish(self, events: Sequence[Event]) -> set[str]:
+    async def _publish(self, events: Sequence[Event], message_id: str) -> set[str]:
         envelopes = list(pack(events))
         publication = _Publication(len(envelopes))
         first = self._published

@@ -20,10 +20,9 @@ from typing import Any, TypeVar
 
 import grpc
 import structlog
-from google.protobuf import any_pb2, symbol_database
+from google.protobuf import symbol_database
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
@@ -33,6 +32,7 @@ import gozon
 from kit import errors, tracing
 from kit.access import Rule
 from kit.auth import Identity, TokenVerifier
+from kit.statuses import FAILURES, STATUS, status, status_of
 from kit.telemetry import continue_trace, trace_id, traceparent
 from kit.validation import validator_of
 
@@ -48,25 +48,6 @@ DRAIN_SECONDS = 2.5
 """How long a stopping server still accepts calls, so that the edge's health checks see it going."""
 MAX_KEY_LENGTH = 128
 MAX_IF_MATCH = 64
-
-STATUS: dict[type[errors.Error], grpc.StatusCode] = {
-    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
-    errors.NotFound: grpc.StatusCode.NOT_FOUND,
-    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
-    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.Aborted: grpc.StatusCode.ABORTED,
-    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-}
-"""From the error vocabulary to gRPC; a subclass has the status of its group."""
-
-FAILURES = frozenset(
-    {grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-)  # fmt: skip
-"""What is no answer to a caller's mistake."""
 
 SECONDS = Histogram(
     "rpc_seconds", "Duration of calls", ["method"], buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -378,9 +359,9 @@ class _Endpoint:
         CALLS.labels(self._name, code.name).inc()
         if span is not None:
             span.note(code.name, failed=code in FAILURES)
-        status = _status(error, code)
-        details = ("grpc-status-details-bin", status.SerializeToString())
-        await context.abort(code, status.message, (details, *error.headers.items()))
+        told = status(error, code)
+        details = ("grpc-status-details-bin", told.SerializeToString())
+        await context.abort(code, told.message, (details, *error.headers.items()))
 
 
 def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> dict[str, str]:
@@ -390,27 +371,3 @@ def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> dict[str, str]
 def _seconds_left(context: grpc.aio.ServicerContext[bytes, bytes]) -> float:
     remaining = context.time_remaining()
     return DEADLINE_SECONDS if remaining is None else min(remaining, DEADLINE_SECONDS)
-
-
-def status_of(error: errors.Error) -> grpc.StatusCode:
-    """Returns the gRPC status of an error's group."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), grpc.StatusCode.INTERNAL)
-
-
-def _status(error: errors.Error, code: grpc.StatusCode) -> status_pb2.Status:
-    """Builds the one error shape (AIP-193): ErrorInfo always, BadRequest where fields are at fault."""
-    message = error.message
-    if error.violations:
-        message = "; ".join(f"{name}: {what}" if name else what for name, what in error.violations[:5])
-    status = status_pb2.Status(code=code.value[0], message=message)
-    info = any_pb2.Any()
-    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain="gozon"))
-    status.details.append(info)
-    if error.violations:
-        bad_request = error_details_pb2.BadRequest()
-        for name, what in error.violations[:50]:
-            bad_request.field_violations.add(field=name, description=what)
-        details = any_pb2.Any()
-        details.Pack(bad_request)
-        status.details.append(details)
-    return status
