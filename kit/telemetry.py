@@ -32,8 +32,8 @@ def continue_trace(header: str, request_id: str = "") -> str:
     trace_id = request_id.replace("-", "").lower()
     if not _TRACE_ID.fullmatch(trace_id):
         trace_id = secrets.token_hex(16)
-    # By the id, so that whoever begins the same trace decides the same.
-    sampled = int(trace_id[16:], 16) < _sampled_share * 2**64
+    # By the end of the id, which is random in UUIDs too: whoever begins the same trace decides the same.
+    sampled = int(trace_id[18:], 16) < _sampled_share * 2**56
     return f"00-{trace_id}-{trace_id[16:]}-{'01' if sampled else '00'}"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -53,7 +54,7 @@ async def test_a_trace_that_begins_here_has_a_first_span_and_the_id_that_was_tol
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "_sampled_share", 0.5)
-    begun = [continue_trace("") for _ in range(200)]
+    begun = [continue_trace("", request_id) for _ in range(100) for request_id in ("", str(uuid.uuid4()))]
     sampled = [header for header in begun if telemetry.is_sampled(header)]
     assert 50 < len(sampled) < 150
     with tracing.exported("shop", ProcessSettings(otlp_endpoint=collector.url)):
