@@ -15,6 +15,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, NotFoundError
 from prometheus_client import Gauge
 
+from kit import tracing
 from kit.consumption import Consumer, Consumption, Handler, Room
 from kit.db import Database
 from kit.errors import Unavailable
@@ -132,6 +133,10 @@ class Bus:
         What is not acknowledged within 5 seconds may or may not be stored; publish it again. By its `message_id`
         JetStream knows a single message; without one, by the events in it.
         """
+        with tracing.hop("publish", "PRODUCER", events) as traced:
+            return await self._publish(traced, message_id)
+
+    async def _publish(self, events: Sequence[Event], message_id: str) -> set[str]:
         envelopes = list(pack(events))
         publication = _Publication(len(envelopes))
         first = self._published

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
+from kit import tracing
 from kit.batch import BUSY, EVENT_LINGER_SECONDS
 from kit.db import Database
 from kit.dead_letters import DeadLetter, bury
@@ -34,6 +35,9 @@ BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
 BURY_RETRY_SECONDS = 1.0
 MAX_FAILURES = 10_000
+
+_CONSUMER = "messaging.consumer.group.name"
+"""The attribute of spans for it, by OpenTelemetry's conventions."""
 
 CONSUMED = Counter("bus_consumed_total", "Messages handled", ["consumer", "outcome"])
 
@@ -177,11 +181,16 @@ class Consumption:
             batch.append((msg, events))
         return batch
 
+    async def _call(self, events: Sequence[Event]) -> None:
+        """Calls the handler. What it does because of an event is part of the event's trace."""
+        with tracing.hop("process", "CONSUMER", events, **{_CONSUMER: self._consumer.name}) as traced:
+            await self._handler(traced)
+
     async def _handle(self, batch: list[_Delivery]) -> None:
         """Handles all events at once; if that fails, message by message, and then event by event."""
         events = [event for _, events in batch for event in events]
         try:
-            await self._handler(events)
+            await self._call(events)
         except Unavailable:
             await self._wait_for_database(batch)
         except Exception as error:
@@ -201,7 +210,7 @@ class Consumption:
         errors: dict[Event, Exception] = {}
         for event in events:
             try:
-                await self._handler([event])
+                await self._call([event])
             except Unavailable:
                 await self._wait_for_database([(msg, events)])
                 return

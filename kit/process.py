@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from kit import telemetry
+from kit import telemetry, tracing
 from kit.settings import Settings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -37,7 +37,8 @@ def run(
     match words:
         case []:
             telemetry.serve_metrics(settings)
-            uvloop.run(serve(settings))
+            with tracing.exported(name, settings):
+                uvloop.run(serve(settings))
         case ["migrate"]:
             # Imported here: Alembic and SQLAlchemy take a third of the start of a process that does not need them.
             from kit import migrations  # noqa: PLC0415

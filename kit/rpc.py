@@ -20,19 +20,19 @@ from typing import Any, TypeVar
 
 import grpc
 import structlog
-from google.protobuf import any_pb2, symbol_database
+from google.protobuf import symbol_database
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import Counter, Histogram
 
 import gozon
-from kit import errors
+from kit import errors, tracing
 from kit.access import Rule
 from kit.auth import Identity, TokenVerifier
+from kit.statuses import FAILURES, STATUS, status, status_of
 from kit.telemetry import continue_trace, trace_id, traceparent
 from kit.validation import validator_of
 
@@ -50,20 +50,6 @@ MAX_KEY_LENGTH = 128
 MAX_IF_MATCH = 64
 ALIVE = "alive"
 """The health service says SERVING for this name as long as the process runs at all, whatever it waits for."""
-
-STATUS: dict[type[errors.Error], grpc.StatusCode] = {
-    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
-    errors.NotFound: grpc.StatusCode.NOT_FOUND,
-    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
-    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.Aborted: grpc.StatusCode.ABORTED,
-    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-}
-"""From the error vocabulary to gRPC; a subclass has the status of its group."""
 
 SECONDS = Histogram(
     "rpc_seconds", "Duration of calls", ["method"], buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -281,6 +267,7 @@ class _Endpoint:
         verifier: TokenVerifier,
     ) -> None:
         self._name = method.full_name
+        self._span_name = f"{method.containing_service.full_name}/{method.name}"
         self._validate = validator_of(method.input_type)
         self._request_type = symbol_database.Default().GetSymbol(method.input_type.full_name)
         self._implementation = implementation
@@ -291,23 +278,29 @@ class _Endpoint:
 
     async def unary(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         started = time.perf_counter()
+        metadata = _metadata(context)
+        span = self._begin(metadata)
         try:
             async with asyncio.timeout(_seconds_left(context)):
-                call = await self._call(context)
+                call = await self._call(metadata)
                 response: Message = await self._implementation(self._request(data, call), call)
             if call.response_headers:
                 await context.send_initial_metadata(tuple(call.response_headers.items()))
             self._ok.inc()
             return response.SerializeToString()
         except Exception as error:
-            await self._abort(error, context)
+            await self._abort(error, context, span)
             raise AssertionError("abort raises") from error
         finally:
             self._seconds.observe(time.perf_counter() - started)
+            if span is not None:
+                span.end()
 
     async def stream(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
+        metadata = _metadata(context)
+        span = self._begin(metadata)
         try:
-            call = await self._call(context)
+            call = await self._call(metadata)
             responses: AsyncGenerator[Message, None] = self._implementation(self._request(data, call), call)
             # A client that leaves must end the method at once, not when its generator is collected.
             async with aclosing(responses):
@@ -315,12 +308,19 @@ class _Endpoint:
                     yield response.SerializeToString()
             self._ok.inc()
         except Exception as error:
-            await self._abort(error, context)
+            await self._abort(error, context, span)
+        finally:
+            if span is not None:
+                span.end()
 
-    async def _call(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> Call:
-        received = context.invocation_metadata() or ()
-        metadata = {name: value for name, value in received if isinstance(value, str)}
-        traceparent.set(continue_trace(metadata.get("traceparent", ""), metadata.get("x-request-id", "")))
+    def _begin(self, metadata: Mapping[str, str]) -> tracing.Span | None:
+        """Continues the trace of the caller, by a span if it is sampled."""
+        header = continue_trace(metadata.get("traceparent", ""), metadata.get("x-request-id", ""))
+        span = tracing.begin(self._span_name, header, "SERVER")
+        traceparent.set(header if span is None else span.traceparent)
+        return span
+
+    async def _call(self, metadata: dict[str, str]) -> Call:
         needs_token = self._rule.needs_token
         identity = await self._verifier.verify(metadata.get("authorization", "")) if needs_token else None
         key = metadata.get("idempotency-key", "")
@@ -343,7 +343,9 @@ class _Endpoint:
         self._validate(request, data)
         return request
 
-    async def _abort(self, error: Exception, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    async def _abort(
+        self, error: Exception, context: grpc.aio.ServicerContext[bytes, bytes], span: tracing.Span | None
+    ) -> None:
         if isinstance(error, grpc.aio.AbortError | grpc.aio.BaseError):
             raise error
         if isinstance(error, TimeoutError):
@@ -358,35 +360,17 @@ class _Endpoint:
             number = trace_id(traceparent.get())
             error = errors.Error(f"Something went wrong on our side; quote {number} when you report it.")
         CALLS.labels(self._name, code.name).inc()
-        status = _status(error, code)
-        details = ("grpc-status-details-bin", status.SerializeToString())
-        await context.abort(code, status.message, (details, *error.headers.items()))
+        if span is not None:
+            span.note(code.name, failed=code in FAILURES)
+        told = status(error, code)
+        details = ("grpc-status-details-bin", told.SerializeToString())
+        await context.abort(code, told.message, (details, *error.headers.items()))
+
+
+def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> dict[str, str]:
+    return {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _seconds_left(context: grpc.aio.ServicerContext[bytes, bytes]) -> float:
     remaining = context.time_remaining()
     return DEADLINE_SECONDS if remaining is None else min(remaining, DEADLINE_SECONDS)
-
-
-def status_of(error: errors.Error) -> grpc.StatusCode:
-    """Returns the gRPC status of an error's group."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), grpc.StatusCode.INTERNAL)
-
-
-def _status(error: errors.Error, code: grpc.StatusCode) -> status_pb2.Status:
-    """Builds the one error shape (AIP-193): ErrorInfo always, BadRequest where fields are at fault."""
-    message = error.message
-    if error.violations:
-        message = "; ".join(f"{name}: {what}" if name else what for name, what in error.violations[:5])
-    status = status_pb2.Status(code=code.value[0], message=message)
-    info = any_pb2.Any()
-    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain="gozon"))
-    status.details.append(info)
-    if error.violations:
-        bad_request = error_details_pb2.BadRequest()
-        for name, what in error.violations[:50]:
-            bad_request.field_violations.add(field=name, description=what)
-        details = any_pb2.Any()
-        details.Pack(bad_request)
-        status.details.append(details)
-    return status

@@ -23,6 +23,10 @@ class ProcessSettings(BaseSettings):
     """Address that they are served on. They are for everybody who can reach it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    otlp_endpoint: str = Field(default="", pattern=r"^(https?://[^/]+)?$")
+    """http://host:port (https: with TLS) of an OpenTelemetry collector that gets the traces, over gRPC; empty: none."""
+    trace_percent: float = Field(default=100, ge=0, le=100)
+    """How many of the traces that begin here are sent; those that begin elsewhere say it themselves."""
 
     @classmethod
     def load(cls) -> Self:

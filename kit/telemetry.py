@@ -1,4 +1,4 @@
-"""Logs as JSON lines with the trace's id, and Prometheus metrics."""
+"""Logs as JSON lines with the trace's id, and Prometheus metrics. Spans are in kit/tracing.py."""
 
 import logging
 import re
@@ -21,6 +21,8 @@ BATCH_SIZE = Histogram(
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
+_sampled_share = 0.0
+"""Of the traces that begin in this process."""
 
 
 def continue_trace(header: str, request_id: str = "") -> str:
@@ -30,7 +32,19 @@ def continue_trace(header: str, request_id: str = "") -> str:
     trace_id = request_id.replace("-", "").lower()
     if not _TRACE_ID.fullmatch(trace_id):
         trace_id = secrets.token_hex(16)
-    return f"00-{trace_id}-{trace_id[16:]}-01"
+    # By the end of the id, which is random in UUIDs too: whoever begins the same trace decides the same.
+    sampled = int(trace_id[18:], 16) < _sampled_share * 2**56
+    return f"00-{trace_id}-{trace_id[16:]}-{'01' if sampled else '00'}"
+
+
+def is_sampled(header: str) -> bool:
+    """Says whether the spans of a trace are to be seen, as was decided where it began."""
+    return header != "" and header[-1] in "13579bdf"
+
+
+def begins_here(header: str) -> bool:
+    """Says whether a traceparent is one of continue_trace's own, which names no span before it."""
+    return header[36:52] == header[19:35]
 
 
 def trace_id(header: str) -> str:
@@ -45,7 +59,9 @@ def _add_trace_id(_logger: object, _method: str, event: MutableMapping[str, Any]
 
 
 def configure(service: str, settings: ProcessSettings) -> None:
-    """Sets up structlog on standard output."""
+    """Sets up structlog on standard output, and which traces that begin here are sampled."""
+    global _sampled_share  # noqa: PLW0603 - like the loggers it belongs to the process
+    _sampled_share = settings.trace_percent / 100 if settings.otlp_endpoint else 0.0
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"

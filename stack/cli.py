@@ -19,7 +19,7 @@ import typer
 from stack import cli_audit, cli_containers, cli_dlq, cli_provider, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
-from stack.cli_options import HomeOption, JsonOption
+from stack.cli_options import HomeOption, JsonOption, TracePercentOption, TraceToOption
 from stack.cli_options import place as _place
 from stack.cli_options import running as _running
 from stack.config import FREE_PORTS, SERVICES, SETTINGS, ConfigError, LogLevel, Options, parse_pairs, parse_range
@@ -95,6 +95,8 @@ def up(
             show_default="the service's own",
         ),
     ] = None,
+    trace_to: TraceToOption = None,
+    trace_percent: TracePercentOption = None,
 ) -> None:
     """Starts everything and waits until it is ready. Does nothing when it already runs.
 
@@ -112,6 +114,8 @@ def up(
         edge_concurrency,
         log_level,
         parse_pairs(setting or [], "--setting"),
+        trace_to,
+        trace_percent,
     )
     place = _place(home)
     try:

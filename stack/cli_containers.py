@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from stack import containers, control, servers
-from stack.cli_options import HomeOption, place, running
-from stack.config import SERVICES
+from stack.cli_options import HomeOption, TracePercentOption, TraceToOption, place, running
+from stack.config import SERVICES, Options
 from stack.home import DEFAULT_HOME, HomeError
 
 commands = typer.Typer(help="For containers: docker-compose.yml and Kubernetes.", no_args_is_help=True)
@@ -19,9 +19,12 @@ commands = typer.Typer(help="For containers: docker-compose.yml and Kubernetes."
 def prepare(
     home: HomeOption = DEFAULT_HOME,
     rate_limit_scale: Annotated[int, typer.Option(min=1, help="Multiply the edge's rate limits.")] = 1,
+    trace_to: TraceToOption = None,
+    trace_percent: TracePercentOption = None,
 ) -> None:
     """Makes the secrets that are missing, and what each container reads of them, in a folder of its own."""
-    containers.prepare(place(home), rate_limit_scale)
+    options = Options(rate_limit_scale=rate_limit_scale, otlp_endpoint=trace_to, trace_percent=trace_percent)
+    containers.prepare(place(home), options)
 
 
 @commands.command()

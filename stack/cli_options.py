@@ -13,6 +13,20 @@ HomeOption = Annotated[
         "--home", envvar="GOZON_HOME", help="Folder of data, logs and secrets.", show_default="the checkout's .gozon"
     ),
 ]
+TraceToOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="http://host:port of an OpenTelemetry collector (OTLP over gRPC) that gets the traces; '' ends that.",
+        show_default="none",
+    ),
+]
+TracePercentOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Of a hundred requests so many are traced, and those whose traceparent asks.", show_default="100"
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
 
 

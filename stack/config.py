@@ -1,6 +1,7 @@
 """What one stack is made of: its ports, how many instances of each service, and how the edge is tuned."""
 
 import random
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ SCALED = (*SERVICES, PUSH, SYSTEM, *WORKERS)
 LONE = ("dispatcher", "beat")
 """What there is one of."""
 LOOPBACK = "127.0.0.1"
+OTLP_ENDPOINT = re.compile(r"http://[a-z0-9.-]+:[0-9]{1,5}")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -95,6 +97,9 @@ class Config:
     log_level: LogLevel = "info"
     # Those of SETTINGS that are not left to the service.
     settings: dict[str, int] = field(default_factory=dict)
+    # http://host:port of the collector that traces are sent to, none if empty; and how many of those that begin here.
+    otlp_endpoint: str = ""
+    trace_percent: int = 100
     # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
     hosts: dict[str, str] = field(default_factory=dict)
 
@@ -125,6 +130,8 @@ class Options:
     edge_concurrency: int | None = None
     log_level: LogLevel | None = None
     settings: dict[str, int] = field(default_factory=dict)
+    otlp_endpoint: str | None = None
+    trace_percent: int | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -172,6 +179,12 @@ def choose(options: Options, previous: Config | None) -> Config:
     log_level = options.log_level or base.log_level
     if log_level not in get_args(LogLevel):
         raise ConfigError(f"log level: one of {', '.join(get_args(LogLevel))}, not {log_level!r}")
+    otlp_endpoint = base.otlp_endpoint if options.otlp_endpoint is None else options.otlp_endpoint
+    trace_percent = base.trace_percent if options.trace_percent is None else options.trace_percent
+    if otlp_endpoint and not OTLP_ENDPOINT.fullmatch(otlp_endpoint):
+        raise ConfigError(f"a collector is written as http://host:port, and not {otlp_endpoint!r}")
+    if not 0 <= trace_percent <= 100:
+        raise ConfigError(f"trace percent: 0 to 100, not {trace_percent}")
     if unknown := options.settings.keys() - set(SETTINGS):
         raise ConfigError(f"no setting {', '.join(sorted(unknown))}: there are {', '.join(SETTINGS)}")
     instances = base.instances | options.instances
@@ -184,6 +197,8 @@ def choose(options: Options, previous: Config | None) -> Config:
         edge_concurrency=options.edge_concurrency or base.edge_concurrency,
         log_level=log_level,
         settings=settings,
+        otlp_endpoint=otlp_endpoint,
+        trace_percent=trace_percent,
     )
 
 

@@ -7,11 +7,12 @@ On Kubernetes such a folder is a Secret of that name.
 import base64
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stack import edge, servers
-from stack.config import LONE, PUSH, SERVICES, SYSTEM, WORKERS, Config
+from stack.config import LONE, PUSH, SERVICES, SYSTEM, WORKERS, Options, choose
 from stack.home import CHECKOUT, Home, Stack
 from stack.processes import process_env
 
@@ -58,10 +59,13 @@ SECRET = frozenset({
 """The settings that hold a secret; docker-compose.yml has the others."""
 
 
-def prepare(home: Home, rate_limit_scale: int) -> None:
-    """Makes the secrets that are missing and writes what each container reads. Again it changes nothing."""
+def prepare(home: Home, options: Options) -> None:
+    """Makes the secrets that are missing and writes what each container reads. Again it changes nothing.
+
+    Errors: ConfigError.
+    """
     home.path.mkdir(parents=True, exist_ok=True)
-    home.save_config(Config(ports=PORTS, hosts=HOSTS, rate_limit_scale=rate_limit_scale))
+    home.save_config(replace(choose(options, None), ports=PORTS, hosts=HOSTS))
     stack = Stack.load(home)
     for container, files in _files(stack).items():
         folder = home.path / container
@@ -74,7 +78,7 @@ def prepare(home: Home, rate_limit_scale: int) -> None:
 def secrets(home: Home) -> dict[str, Any]:
     """Returns the Secrets of deploy/k8s, one for each container. What is missing is made; the folder keeps it."""
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.save_config(Config(ports=PORTS, hosts=HOSTS))
+    home.save_config(replace(choose(Options(), None), ports=PORTS, hosts=HOSTS))
     stack = Stack.load(home)
     folders = _files(stack)
     # Those of the edge are no secret: a ConfigMap has them.

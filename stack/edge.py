@@ -1,13 +1,14 @@
-"""Adapts edge/envoy.yaml to this machine: addresses, ports, paths and the limits' scale.
+"""Adapts edge/envoy.yaml to this machine: addresses, ports, paths, the limits' scale, and where traces go, if anywhere.
 
 The file is written with service names as hosts, which is right as it is where each part has a container: there only
-the limits are scaled. Nothing else is touched, so what runs here is what runs there.
+the limits are scaled and traces sent. Nothing else is touched, so what runs here is what runs there.
 """
 
 import copy
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -20,6 +21,7 @@ DESCRIPTORS = CHECKOUT / "edge" / "gozon.binpb"
 LISTENER_PORTS = {"public": "edge", "jwks": "envoy-jwks"}
 # The port of each cluster that is no service of ours.
 OTHER_CLUSTERS = {"jwks": "envoy-jwks", "web": "web"}
+COLLECTOR = "collector"
 UINT32_MAX = 2**32 - 1
 
 
@@ -42,12 +44,29 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
     """Returns a parsed edge/envoy.yaml with this stack's addresses and limits. Raises EdgeError."""
     # Through JSON, because YAML's anchors make parts share one object, which would be changed twice.
     edge: dict[str, Any] = json.loads(json.dumps(source))
+    _set_tracing(edge["static_resources"], config)
     if not config.hosts:
         _set_addresses(edge, config)
     for part in _dictionaries(edge):
         if "token_bucket" in part:
             _scale(part["token_bucket"], config.rate_limit_scale)
     return edge
+
+
+def _set_tracing(resources: dict[str, Any], config: Config) -> None:
+    """Has the edge begin and send traces as the services do, or not at all."""
+    if not config.otlp_endpoint:
+        for part in _dictionaries(resources):
+            part.pop("tracing", None)
+        resources["clusters"] = [one for one in resources["clusters"] if one["name"] != COLLECTOR]
+        return
+    for part in _dictionaries(resources):
+        if "sampling_percentage" in part:
+            part["sampling_percentage"]["numerator"] = config.trace_percent
+    url = urlsplit(config.otlp_endpoint)
+    [cluster] = [one for one in resources["clusters"] if one["name"] == COLLECTOR]
+    [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    endpoint["endpoint"]["address"]["socket_address"].update(address=url.hostname, port_value=url.port)
 
 
 def _set_addresses(edge: dict[str, Any], config: Config) -> None:
@@ -58,6 +77,8 @@ def _set_addresses(edge: dict[str, Any], config: Config) -> None:
             raise EdgeError(f"{SOURCE}: unknown listener {listener['name']}: add it to stack/edge.py")
         _set_address(listener["address"], ports[LISTENER_PORTS[listener["name"]]])
     for cluster in edge["static_resources"]["clusters"]:
+        if cluster["name"] == COLLECTOR:
+            continue
         _set_endpoints(cluster, _cluster_ports(cluster["name"], config))
     for part in _dictionaries(edge):
         if "proto_descriptor" in part:

@@ -342,6 +342,8 @@ def _common_env(stack: Stack, metrics_port: int) -> dict[str, str]:
         "GOZON_METRICS_PORT": str(metrics_port),
         "GOZON_LOG_LEVEL": stack.config.log_level,
         "GOZON_LOG_FORMAT": "console",
+        "GOZON_OTLP_ENDPOINT": stack.config.otlp_endpoint,
+        "GOZON_TRACE_PERCENT": str(stack.config.trace_percent),
     }
 
 

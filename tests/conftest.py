@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 from kit.db import Database
 from stack.config import SERVICES
 from stack.home import ADMIN_EMAIL
+from tests import secrets_in_logs
 from tests.databases import EmptyDatabases
 from tests.support import (
     CHEAP_PASSWORDS,
@@ -89,6 +90,8 @@ def stack() -> Iterator[RunningStack]:
         if up.returncode:
             pytest.exit(f"gozon up failed:\n{up.stdout}{up.stderr}", returncode=1)
         yield running(home)
+        # After all the journeys: an error of whichever test was the last one.
+        assert secrets_in_logs.found_in(home) == []
     finally:
         gozon("down", "--home", str(home), timeout=UP_SECONDS)
         shutil.rmtree(home, ignore_errors=True)

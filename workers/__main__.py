@@ -7,7 +7,7 @@ import uvloop
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-from kit import telemetry
+from kit import telemetry, tracing
 from workers import calls, daily
 from workers.app import WORKERS, app, configure, configure_worker
 from workers.settings import DispatcherSettings, WorkerSettings
@@ -29,6 +29,15 @@ def work(kind: str) -> None:
     @signals.worker_ready.connect(weak=False)
     def measure(**_: object) -> None:
         telemetry.serve_metrics(settings)
+
+    # In the children: what exports does not survive a fork.
+    @signals.worker_process_init.connect(weak=False)
+    def trace(**_: object) -> None:
+        tracing.begin_export(f"worker-{kind}", settings)
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    def flush(**_: object) -> None:
+        tracing.end_export()
 
     app.worker_main([
         "--quiet",
@@ -60,7 +69,8 @@ def dispatch() -> None:
     # Imported here: workers have no use for NATS and its client.
     from workers import dispatcher  # noqa: PLC0415
 
-    uvloop.run(dispatcher.run(settings))
+    with tracing.exported("dispatcher", settings):
+        uvloop.run(dispatcher.run(settings))
 
 
 if __name__ == "__main__":

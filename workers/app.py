@@ -5,6 +5,7 @@ So every task finds out first what was done already, and what it asks of a servi
 """
 
 import time
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +13,11 @@ import structlog
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # not in its stubs
 from celery import Celery, Task, signals
 from celery.exceptions import Retry, SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.states import FAILURE, SUCCESS
 from celery.worker.request import Request
 from prometheus_client import Counter, Gauge, Histogram
 
-from kit import telemetry
+from kit import telemetry, tracing
 from kit.errors import Unavailable
 from workers.settings import LONGEST_COUNTDOWN, BrokerSettings, WorkerSettings
 
@@ -191,5 +193,21 @@ def _leave_logging_alone(**_: object) -> None:
 
 @signals.task_prerun.connect
 def _begin_trace(task: Task[Any, Any], **_: object) -> None:
-    telemetry.traceparent.set(getattr(task.request, TRACE_HEADER, None) or telemetry.continue_trace(""))
+    header = getattr(task.request, TRACE_HEADER, None) or telemetry.continue_trace("")
+    span = tracing.begin(f"task {task.name}", header, "CONSUMER")
+    _span.set(span)
+    telemetry.traceparent.set(header if span is None else span.traceparent)
     structlog.contextvars.bind_contextvars(task=task.name, task_id=task.request.id)
+
+
+@signals.task_postrun.connect
+def _end_trace(state: str = "", **_: object) -> None:
+    if span := _span.get():
+        if state != SUCCESS:
+            span.note(state, failed=state == FAILURE)
+        span.end()
+        _span.set(None)
+
+
+_span: ContextVar[tracing.Span | None] = ContextVar("span", default=None)
+"""Of the task that this process is at."""

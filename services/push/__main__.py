@@ -10,7 +10,7 @@ import uvloop
 from prometheus_client import Gauge
 from pydantic import Field
 
-from kit import telemetry
+from kit import telemetry, tracing
 from kit.auth import TokenVerifier
 from kit.bus import Bus
 from kit.settings import BusSettings
@@ -86,4 +86,5 @@ if __name__ == "__main__":
     settings = PushSettings.load()
     telemetry.configure("push", settings)
     telemetry.serve_metrics(settings)
-    uvloop.run(serve(settings))
+    with tracing.exported("push", settings):
+        uvloop.run(serve(settings))

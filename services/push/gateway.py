@@ -22,7 +22,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, Event
 from websockets.typing import Subprotocol
 
-from kit import errors
+from kit import errors, tracing
 from kit.auth import Identity, TokenVerifier
 from services.push import messages
 from services.push.domain import (
@@ -329,7 +329,9 @@ class Gateway:
                 await self._send(connection, messages.greeting(name, greeted, time.time(), expires_at), name)
             elif told := hub.take(listener):
                 text = messages.news(told.event, message_id(user_id, hub.life, told.position))
-                await self._send(connection, text, messages.KINDS[told.event.subject].type)
+                kind = messages.KINDS[told.event.subject].type
+                with tracing.span(f"push {kind}", told.event.traceparent, "PRODUCER"):
+                    await self._send(connection, text, kind)
                 if listener.next > listener.live_from:
                     LAG.observe(max(0.0, time.time() - messages.happened_at(told.event)))
             else:

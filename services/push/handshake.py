@@ -11,7 +11,7 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from kit import errors
-from kit.rpc import status_of
+from kit.statuses import status_of
 from services.push.domain import BadHandshake, ForeignOrigin
 
 PROTOCOL = Subprotocol("gozon.v1")

@@ -5,7 +5,7 @@ import uvloop
 from pydantic import Field, field_validator
 
 from gozon.system.v1 import system_pb2
-from kit import rpc, telemetry
+from kit import rpc, telemetry, tracing
 from kit.auth import TokenVerifier
 from kit.settings import ProcessSettings
 from services.jwks import keys_of
@@ -68,4 +68,5 @@ if __name__ == "__main__":
     settings = SystemSettings.load()
     telemetry.configure("system", settings)
     telemetry.serve_metrics(settings)
-    uvloop.run(serve(settings))
+    with tracing.exported("system", settings):
+        uvloop.run(serve(settings))

@@ -39,7 +39,8 @@ def test_every_service_of_the_contracts_is_transcoded_and_has_a_cluster_and_a_pa
     names = {SERVED_BY.get(name, name) for name in (service.split(".")[1] for service in services)}
     # Without system all else goes on.
     assert set(configs["readyz"]["cluster_min_healthy_percentages"]) == names - {"system"}
-    assert {one["name"] for one in source["static_resources"]["clusters"]} == {*names, "jwks", "push", "web"}
+    clusters = {one["name"] for one in source["static_resources"]["clusters"]}
+    assert clusters == {*names, "collector", "jwks", "push", "web"}
 
 
 def test_every_method_that_the_file_names_exists() -> None:

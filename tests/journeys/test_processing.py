@@ -17,8 +17,10 @@ from kombu import Connection
 from kit.ids import new_id
 from services.topology import WORKERS_ORDERS
 from stack.home import Stack
+from tests.collector import Collector
 from tests.conftest import running
 from tests.journeys.conftest import Mortal
+from tests.push.ear import listening
 from tests.support import Edge, User, eventually, free_port
 from tests.workers.broker import Broker
 from tests.workers.process import Worker, metrics
@@ -36,9 +38,17 @@ FOR_LONG = 30
 
 
 @pytest.fixture(scope="module")
-def own(mortal: Mortal) -> Stack:
-    """A stack without workers."""
-    return mortal("--setting", f"dispatcher.max_queued={MAX_QUEUED}")
+async def collector() -> AsyncIterator[Collector]:
+    """Who gets the traces."""
+    async with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def own(mortal: Mortal, collector: Collector) -> Stack:
+    """A stack without workers, which traces those alone who ask for it."""
+    tracing = ("--trace-to", collector.url, "--trace-percent", "0")
+    return mortal("--setting", f"dispatcher.max_queued={MAX_QUEUED}", *tracing)
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +298,45 @@ async def test_what_cant_be_done_now_is_done_later_by_whoever_is_there_then(
     assert [task.arguments[0] for task in await broker.waiting("orders")] == [order]
     await new_worker("orders", process_order_seconds=0).start()
     await all_processed_once(edge, ann, order)
+
+
+async def test_one_trace_shows_every_hop_of_an_order(
+    own: Stack, edge: Edge, ann: User, new_worker: NewWorker, collector: Collector
+) -> None:
+    worker = new_worker("orders", process_order_seconds=0, concurrency=1)
+    await worker.start()
+    trace_id = uuid.uuid4().hex
+    async with listening(own.edge_url, ann.token) as ear:
+        order = await create_order(edge, ann, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
+        await ear.hear_until("order.processed", id=order)
+    api = "gozon.orders.v1.OrdersService"
+    created, succeeded = "orders.created", "payments.succeeded"
+    hops = {
+        ("edge", f"POST /{api}/CreateOrder"): "00f067aa0ba902b7",
+        ("orders", f"{api}/CreateOrder"): ("edge", f"POST /{api}/CreateOrder"),
+        ("orders", f"publish {created}"): ("orders", f"{api}/CreateOrder"),
+        ("push", "push order.created"): ("orders", f"publish {created}"),
+        ("payments", f"process {created}"): ("orders", f"publish {created}"),
+        ("payments", f"publish {succeeded}"): ("payments", f"process {created}"),
+        ("push", "push balance.changed"): ("payments", f"publish {succeeded}"),
+        ("orders", f"process {succeeded}"): ("payments", f"publish {succeeded}"),
+        ("orders", "publish orders.paid"): ("orders", f"process {succeeded}"),
+        ("push", "push order.paid"): ("orders", "publish orders.paid"),
+        ("dispatcher", f"process {created}"): ("orders", f"publish {created}"),
+        ("worker-orders", "task process_order"): ("dispatcher", f"process {created}"),
+        ("orders", f"{api}/GetOrder"): ("worker-orders", "task process_order"),
+        ("orders", f"{api}/MarkOrderProcessed"): ("worker-orders", "task process_order"),
+        ("orders", "publish orders.processed"): ("orders", f"{api}/MarkOrderProcessed"),
+        ("push", "push order.processed"): ("orders", "publish orders.processed"),
+    }
+
+    async def all_told() -> bool:
+        return collector.parents(trace_id).keys() >= hops.keys()
+
+    await eventually(all_told)
+    assert collector.parents(trace_id) == hops
+    # Nobody else has asked for it.
+    assert {hop.trace_id for hop in collector.hops} <= {trace_id, TRACE[3:35]}
 
 
 def _visibility_times_out(stack: Stack) -> None:

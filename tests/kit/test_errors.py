@@ -12,7 +12,7 @@ import pytest
 import kit
 import services
 from kit.errors import Error, InvalidArgument, NotFound
-from kit.rpc import STATUS, status_of
+from kit.statuses import STATUS, status_of
 
 
 def _everywhere() -> Iterator[type[Error]]:

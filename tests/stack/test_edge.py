@@ -3,6 +3,7 @@
 import copy
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from stack import binaries, edge
 from stack.config import Config, Options, choose
 from stack.home import Home, Secrets, Stack
 
+TRACED = Config(otlp_endpoint="http://tempo.example:4317", trace_percent=7)
 CONFIG = choose(Options(free_ports=True, instances={"orders": 3}, rate_limit_scale=50), None)
 
 
@@ -56,9 +58,16 @@ def test_buckets_are_scaled_once_each(source: dict[str, Any]) -> None:
 def test_nothing_else_is_changed(source: dict[str, Any]) -> None:
     """Apart from addresses and the path of the contract, the adapted file is the file."""
     untouched = copy.deepcopy(source)
-    adapted = edge.adapted(source, Config())
+    adapted = edge.adapted(source, replace(TRACED, trace_percent=0))
     assert source == untouched
     assert _without_places(adapted) == _without_places(source)
+
+
+def test_traces_are_sent_where_one_says_or_nowhere(source: dict[str, Any]) -> None:
+    traced, silent = (json.dumps(edge.adapted(source, config)) for config in (TRACED, Config()))
+    assert '"address": "tempo.example", "port_value": 4317' in traced
+    assert '"sampling_percentage": {"numerator": 7,' in traced
+    assert "collector" not in silent
 
 
 def test_an_unknown_cluster_or_listener_is_an_error(source: dict[str, Any]) -> None:
