@@ -6,12 +6,14 @@ The file is written with service names as hosts. Nothing else is touched, so wha
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stack.config import PUSH, SERVICES, SYSTEM, Config
 from stack.home import CHECKOUT, Stack, write_private
+from stack.probes import http_request
 
 SOURCE = CHECKOUT / "edge" / "envoy.yaml"
 DESCRIPTORS = CHECKOUT / "edge" / "gozon.binpb"
@@ -27,11 +29,11 @@ class EdgeError(Exception):
     """edge/envoy.yaml holds a listener, cluster or address that this module does not know."""
 
 
-def write(stack: Stack) -> None:
-    """Writes HOME/envoy.yaml. Raises EdgeError, naming what is unknown."""
+def write(stack: Stack, file: Path) -> None:
+    """Writes the stack's configuration of Envoy. Raises EdgeError, naming what is unknown."""
     source = yaml.load(SOURCE.read_text(), Loader=yaml.CSafeLoader)
     text = yaml.dump(adapted(source, stack.config), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
-    write_private(stack.home.envoy_config, text)
+    write_private(file, text)
 
 
 def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
@@ -52,6 +54,13 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
         if "token_bucket" in part:
             _scale(part["token_bucket"], config.rate_limit_scale)
     return edge
+
+
+async def active_requests(admin_port: int) -> int:
+    """Requests that an Envoy is serving, those to its admin page (this one) apart."""
+    _, body = await http_request("GET", admin_port, "/stats?filter=downstream_rq_active")
+    lines = (line.partition(": ") for line in body.splitlines() if not line.startswith("http.admin."))
+    return sum(int(value) for _, _, value in lines if value.isdecimal())
 
 
 def _cluster_ports(name: str, config: Config) -> list[int]:
