@@ -7,9 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.drills.load import console
+from tests.drills.restore import restore
 from tests.drills.rolling import rolling
 
-DRILLS: dict[str, Callable[[], Coroutine[Any, Any, list[str]]]] = {"rolling": rolling}
+DRILLS: dict[str, Callable[[], Coroutine[Any, Any, list[str]]]] = {
+    "rolling": rolling,
+    "restore": restore,
+}
 
 
 def main() -> None:
