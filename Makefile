@@ -15,7 +15,7 @@ GOZON := $(BIN)/gozon
 UV := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv
 SOURCES := kit services workers stack tests tools
 
-.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate bench bench-cache bench-popular bench-push load-million chaos web clean
+.PHONY: help up down status logs demo seed worker check doctor reset test lint format gen gen-check clients migrate restart bench bench-cache bench-popular bench-push load-million chaos drill web clean
 
 help: ## List the targets
 	@echo 'make up starts Gozon; make demo shows it at work. Words after ARGS= go to the command: make test ARGS="-k ledger".'
@@ -58,6 +58,9 @@ reset: .venv/.stack ## Stop everything and delete the data, after a question
 
 migrate: .venv/.stack ## Bring the databases of the running stack up to date
 	@$(GOZON) migrate $(ARGS)
+
+restart: .venv/.stack ## Restart one process after another, so that new code runs; no outage with two instances of each
+	@$(GOZON) restart $(ARGS)
 
 web: .venv/.stack web/app/dist/.built ## Build the page, if a source of it changed
 	@:
@@ -168,6 +171,9 @@ load-million: .venv/.dev ## Load a million orders and measure reads, plans and t
 
 chaos: .venv/.dev ## Kill each process and wipe NATS and the broker under load, then check; SEED=n repeats a run
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+drill: .venv/.dev ## Under load: ARGS=rolling, restore or schema; fails when a request does or anything is lost
+	@$(BIN)/python -m tests.drills $(ARGS)
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
 	@if [ -x $(GOZON) ]; then $(GOZON) down; fi

@@ -7,6 +7,7 @@ the limits are scaled and traces sent. Nothing else is touched, so what runs her
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import yaml
 
 from stack.config import LOOPBACK, PUSH, SERVICES, SYSTEM, Config
 from stack.home import CHECKOUT, Stack, write_private
+from stack.probes import http_request
 
 SOURCE = CHECKOUT / "edge" / "envoy.yaml"
 DESCRIPTORS = CHECKOUT / "edge" / "gozon.binpb"
@@ -29,9 +31,9 @@ class EdgeError(Exception):
     """edge/envoy.yaml holds a listener, cluster or address that this module does not know."""
 
 
-def write(stack: Stack) -> None:
-    """Writes HOME/envoy.yaml. Raises EdgeError, naming what is unknown."""
-    write_private(stack.home.envoy_config, text(stack.config))
+def write(stack: Stack, file: Path) -> None:
+    """Writes the stack's configuration of Envoy. Raises EdgeError, naming what is unknown."""
+    write_private(file, text(stack.config))
 
 
 def text(config: Config) -> str:
@@ -83,6 +85,13 @@ def _set_addresses(edge: dict[str, Any], config: Config) -> None:
     for part in _dictionaries(edge):
         if "proto_descriptor" in part:
             part["proto_descriptor"] = str(DESCRIPTORS)
+
+
+async def active_requests(admin_port: int) -> int:
+    """Requests that an Envoy is serving, those to its admin page (this one) apart."""
+    _, body = await http_request("GET", admin_port, "/stats?filter=downstream_rq_active")
+    lines = (line.partition(": ") for line in body.splitlines() if not line.startswith("http.admin."))
+    return sum(int(value) for _, _, value in lines if value.isdecimal())
 
 
 def _cluster_ports(name: str, config: Config) -> list[int]:

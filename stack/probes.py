@@ -93,7 +93,7 @@ def valkey(port: int, password: str) -> Probe:
 
 
 def postgres(url: str) -> Probe:
-    """Ready when a query answers."""
+    """Ready when it can be written to: not while it recovers from a backup."""
 
     async def probe() -> bool:
         import asyncpg  # noqa: PLC0415 - slow to import, and `gozon --help` does without
@@ -103,7 +103,7 @@ def postgres(url: str) -> Probe:
         except (asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         try:
-            return bool(await connection.fetchval("SELECT 1") == 1)
+            return bool(await connection.fetchval("SELECT NOT pg_is_in_recovery()"))
         finally:
             await connection.close()
 

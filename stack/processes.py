@@ -11,6 +11,9 @@ from stack import binaries, probes
 from stack.config import LONE, LOOPBACK, PUSH, SCALED, SERVICES, SYSTEM, WORKERS
 from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
+DRAIN_SECONDS = 3
+"""How long an Envoy that is drained tells clients to go before it takes no new ones."""
+
 
 class Stage(IntEnum):
     """Started in this order, each stage when the one before is ready; stopped in the opposite order."""
@@ -361,6 +364,10 @@ def _envoy(stack: Stack) -> Process:
             str(stack.config.edge_concurrency),
             # Hot restart would let several stacks collide, and changes which parent's death ends Envoy.
             "--disable-hot-restart",
+            "--drain-time-s",
+            str(DRAIN_SECONDS),
+            "--drain-strategy",
+            "immediate",
             "--file-flush-interval-msec",
             "1000",
             "--log-level",

@@ -68,7 +68,7 @@ class Supervisor:
 
     async def _bring_up(self) -> None:
         servers.write_configs(self._stack)
-        edge.write(self._stack)
+        edge.write(self._stack, self._stack.home.envoy_config)
         others = [name for name in self._names(Stage.SERVERS) if name != "postgres"]
         await _together(self._start_postgres(), *(self._start(name) for name in others))
         await _together(*(self._start(name) for name in self._names(Stage.SERVICES)))
@@ -117,7 +117,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await probes.http_request("POST", port, "/drain_listeners?graceful")
-                while await _active_requests(port):  # noqa: ASYNC110 - there is nothing to wait on
+                while await edge.active_requests(port):  # noqa: ASYNC110 - there is nothing to wait on
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
         except probes.NO_ANSWER:
             pass  # not running, or long streams: those end with it
@@ -133,13 +133,6 @@ class Supervisor:
                 if log.stat().st_size > LOG_BYTES:
                     shutil.copyfile(log, log.with_suffix(".log.1"))
                     log.open("w").close()
-
-
-async def _active_requests(admin_port: int) -> int:
-    """Requests that Envoy is serving, those to its admin page (this one) apart."""
-    _, body = await probes.http_request("GET", admin_port, "/stats?filter=downstream_rq_active")
-    lines = (line.partition(": ") for line in body.splitlines() if not line.startswith("http.admin."))
-    return sum(int(value) for _, _, value in lines if value.isdecimal())
 
 
 async def _together(*jobs: Coroutine[Any, Any, None]) -> None:

@@ -109,6 +109,9 @@ class Book:
     """Answers that no outage excuses."""
     refused: list[tuple[float, str]] = field(default_factory=list)
     """When (time.monotonic) and how a request was refused cleanly."""
+    answers: int = 0
+    slowest: float = 0
+    """How long the slowest answer took, its refusals before it included, in seconds."""
 
 
 class Client:
@@ -148,10 +151,14 @@ class Client:
 
     async def until_answered(self, send: Callable[[], Awaitable[T]]) -> T | None:
         """Sends until it is accepted; None when it is not allowed, took too long or is nothing to send again."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        began = time.monotonic()
+        deadline = began + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
-                return await send()
+                answer = await send()
+                self.book.answers += 1
+                self.book.slowest = max(self.book.slowest, time.monotonic() - began)
+                return answer
             except NotAllowed:
                 return None
             except Refused as refused:

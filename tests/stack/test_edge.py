@@ -27,7 +27,7 @@ def source() -> dict[str, Any]:
 def test_envoy_accepts_the_adapted_file(tmp_path: Path) -> None:
     secrets = Secrets(**dict.fromkeys(Secrets.__dataclass_fields__, "a"))
     stack = Stack(Home(tmp_path), CONFIG, secrets)
-    edge.write(stack)
+    edge.write(stack, stack.home.envoy_config)
     command = [str(binaries.envoy()), "--mode", "validate", "-c", str(stack.home.envoy_config)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr

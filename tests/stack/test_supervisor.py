@@ -40,6 +40,24 @@ def test_up_on_a_running_stack_changes_nothing(own_stack: OwnStack) -> None:
     assert own_stack.pids() == before
 
 
+def test_restart_replaces_a_process_and_waits_until_it_is_ready(own_stack: OwnStack) -> None:
+    before = own_stack.json("status")
+    restart = own_stack.gozon("restart", "payments")
+    assert restart.returncode == 0, restart.stderr
+    after = own_stack.json("status")
+    assert after["ok"]
+    pids = {each["name"]: each["pid"] for each in before["processes"]}
+    assert [each["name"] for each in after["processes"] if each["pid"] != pids[each["name"]]] == ["payments"]
+
+
+def test_restart_of_what_there_is_not_restarts_nothing(own_stack: OwnStack) -> None:
+    before = own_stack.pids()
+    restart = own_stack.gozon("restart", "users", "shipping")
+    assert restart.returncode == 1
+    assert "no process shipping" in restart.stderr
+    assert own_stack.pids() == before
+
+
 async def test_a_killed_supervisor_takes_everything_with_it(own_stack: OwnStack) -> None:
     os.kill(own_stack.json("status")["supervisor"]["pid"], signal.SIGKILL)
 

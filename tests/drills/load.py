@@ -1,0 +1,131 @@
+"""People who order while a drill goes on, and what they noticed of it."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import grpc
+import httpx
+from rich.console import Console
+
+from stack.check import check
+from stack.home import ADMIN_EMAIL, Stack
+from tests.bench.people import make_people, sign_in
+from tests.bench.stack import address
+from tests.chaos.clients import CHANNEL_OPTIONS, Book
+from tests.chaos.shoppers import GrpcShopper, RestShopper, Shopper
+from tests.chaos.verify import settle, violations
+
+TWO_OF_EACH = {"users": 2, "orders": 2, "payments": 2, "push": 2, "worker-orders": 2, "worker-payouts": 2}
+QUICK_WORKERS = {"worker.process_order_seconds": 0}
+PEOPLE = 8
+FUNDS = 10_000_000
+THINK_SECONDS = 0.1
+console = Console(highlight=False)
+
+
+@dataclass
+class Crowd:
+    """Everybody who orders, and their books."""
+
+    books: list[Book]
+    began: float = field(default_factory=time.monotonic)
+
+    def tell(self, line: str) -> None:
+        """Prints a line with the time since the load began."""
+        console.print(f"  {time.monotonic() - self.began:5.1f} s  {line}", markup=False)
+
+    @property
+    def accepted(self) -> set[str]:
+        """All orders that were accepted until now, by id."""
+        return {order_id for book in self.books for order_id in book.orders}
+
+    @property
+    def refused(self) -> Counter[str]:
+        """How often requests failed, by how; each was sent again until it was answered."""
+        return Counter(kind for book in self.books for _, kind in book.refused)
+
+    def report(self) -> None:
+        """Prints what the crowd noticed."""
+        answers, slowest = sum(book.answers for book in self.books), max(book.slowest for book in self.books)
+        console.print(
+            f"{answers} requests answered, {self.refused.total()} attempts failed, {len(self.accepted)} orders "
+            f"accepted; the slowest answer took {slowest:.2f} s"
+        )
+        for kind, count in self.refused.most_common():
+            console.print(f"  {count} times {kind}", markup=False)
+
+
+@asynccontextmanager
+async def crowd(stack: Stack) -> AsyncIterator[Crowd]:
+    """People order through the edge, half of them over REST, until the end of the block."""
+    edge = address(stack, "edge")
+    found = Crowd([Book(person, FUNDS) for person in await make_people(edge, edge, PEOPLE, FUNDS)])
+    admin = await sign_in(edge, ADMIN_EMAIL, stack.secrets.admin)
+    async with (
+        grpc.aio.insecure_channel(edge, options=CHANNEL_OPTIONS) as channel,
+        httpx.AsyncClient(base_url=stack.edge_url) as client,
+    ):
+        shoppers: list[Shopper] = [
+            GrpcShopper(book, admin, str(number), THINK_SECONDS, channel)
+            if number % 2
+            else RestShopper(book, admin, str(number), THINK_SECONDS, client)
+            for number, book in enumerate(found.books)
+        ]
+        stop = asyncio.Event()
+        load = asyncio.gather(*(shopper.shop(stop) for shopper in shoppers))
+        try:
+            yield found
+        finally:
+            stop.set()
+            await load
+
+
+async def outcome(stack: Stack, found: Crowd, *, may_fail: bool) -> list[str]:
+    """Waits until all is settled, prints what was noticed, and returns what is wrong: `gozon check` and the books.
+
+    Unless they `may_fail`, a request that failed is wrong too, although it was repeated.
+    """
+    found.tell("all requests are answered; waiting until all settle")
+    try:
+        found.tell(f"settled after another {await settle(stack):.1f} s")
+    except TimeoutError:
+        return ["not settled in time: something is stuck"]
+    found.report()
+    longest = await longest_settling(stack)
+    console.print(f"The longest that an order waited for its payment: {longest:.2f} s")
+    failed = [] if may_fail else [f"{count} times {kind}" for kind, count in found.refused.items()]
+    return failed + await violations(stack, found.books)
+
+
+async def broken_rules(stack: Stack) -> list[str]:
+    """Returns what `gozon check` finds."""
+    report = await check(stack, stuck_after=0)
+    return [
+        f"gozon check: {each.rule}: {each.broken} rows, such as {each.rows[0]}"
+        for each in report.results
+        if each.broken
+    ]
+
+
+async def longest_settling(stack: Stack) -> float:
+    """Returns the longest time from an order's creation until it was paid, held or declined, in seconds."""
+    connection = await asyncpg.connect(stack.database_url("orders"))
+    try:
+        return float(await connection.fetchval(_LONGEST) or 0)
+    finally:
+        await connection.close()
+
+
+_LONGEST = """
+    SELECT extract(epoch FROM max(settled_at - created_at)) FROM (
+        SELECT orders.created_at, min(order_changes.changed_at) AS settled_at
+        FROM orders JOIN order_changes ON order_changes.order_id = orders.id AND order_changes.user_id = orders.user_id
+        WHERE order_changes.cause = 'PAYMENT'
+        GROUP BY orders.user_id, orders.id, orders.created_at
+    ) AS settled
+"""
