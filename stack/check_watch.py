@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from kit.snapshot import AWAY
 from services.system.audit.check import Report
-from stack.check import DATABASE_AWAY, check
+from stack.check import check
 from stack.home import Stack
 
 
@@ -32,7 +33,7 @@ def rounds(stack: Stack, stuck_after: float, every: float) -> Iterator[Round]:
         at, began = datetime.now(UTC), time.monotonic()
         try:
             report = asyncio.run(check(stack, stuck_after))
-        except DATABASE_AWAY as error:
+        except AWAY as error:
             # It may come back: whoever watches wants to see that.
             news = [f"the databases can't be read now ({error})"]
             yield Round(at, time.monotonic() - began, ok=False, news=news, report=None)

@@ -47,11 +47,13 @@ def check(
     stack = running(place(home))
     if watch:
         _watch(stack, stuck_after, every, as_json=as_json)
-    from stack import check as check_module  # noqa: PLC0415 - asyncpg is slow to import
+    # asyncpg is slow to import.
+    from kit.snapshot import AWAY  # noqa: PLC0415
+    from stack.check import check as check_databases  # noqa: PLC0415
 
     try:
-        report = asyncio.run(check_module.check(stack, stuck_after))
-    except check_module.DATABASE_AWAY as error:
+        report = asyncio.run(check_databases(stack, stuck_after))
+    except AWAY as error:
         raise HomeError(f"the databases can't be read now ({error}): look at {stack.home.command('status')}") from error
     if as_json:
         print(json.dumps(asdict(report), indent=2, default=str))

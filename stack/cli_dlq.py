@@ -102,9 +102,9 @@ def _choice(ids: list[str] | None, consumer: str | None) -> "Choice":
 
 
 def _run(stack: Stack, work: Coroutine[None, None, T]) -> T:
-    from stack.dlq import DATABASE_AWAY  # noqa: PLC0415 - asyncpg is slow to import
+    from kit.snapshot import AWAY  # noqa: PLC0415 - asyncpg is slow to import
 
     try:
         return asyncio.run(work)
-    except DATABASE_AWAY as error:
+    except AWAY as error:
         raise HomeError(f"the databases can't be read now ({error}): look at {stack.home.command('status')}") from error

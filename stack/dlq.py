@@ -28,8 +28,6 @@ from stack.config import SERVICES
 from stack.home import HomeError, Stack
 
 PAGE = 500
-# What these functions raise when a database can't be reached.
-DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -110,7 +108,7 @@ def _message_types() -> Iterator[tuple[str, type[Message]]]:
 
 
 async def find(stack: Stack, choice: Choice, limit: int | None = None) -> list[DeadLetter]:
-    """Returns dead letters, the latest first, at most `limit`. Errors: DATABASE_AWAY."""
+    """Returns dead letters, the latest first, at most `limit`. Errors: kit.snapshot.AWAY."""
     found: list[DeadLetter] = []
     async for service, database in _databases(stack):
         rows = await database.fetch(_FIND, choice.ids, choice.consumer, limit)
@@ -119,7 +117,7 @@ async def find(stack: Stack, choice: Choice, limit: int | None = None) -> list[D
 
 
 async def find_each(stack: Stack, choice: Choice) -> list[DeadLetter]:
-    """Returns the dead letters of the ids chosen. Errors: HomeError when there is none of one id; DATABASE_AWAY."""
+    """Returns the dead letters of the ids chosen. Errors: HomeError when there is none of one id; kit.snapshot.AWAY."""
     found = await find(stack, choice)
     if unknown := sorted({*(choice.ids or ())} - {letter.event_id for letter in found}):
         of = f" of {choice.consumer}" if choice.consumer else ""
@@ -131,7 +129,7 @@ async def replay(stack: Stack, choice: Choice) -> int:
     """Publishes dead letters again, the oldest ids first, and deletes each once JetStream has it; returns how many.
 
     One that dies anew in the meantime stays. Errors: HomeError for an unknown id, or when NATS is away or does not take
-    one (it stays, and so do those after it); DATABASE_AWAY.
+    one (it stays, and so do those after it); kit.snapshot.AWAY.
     """
     replayed = 0
     if choice.ids is not None:
@@ -150,7 +148,7 @@ async def replay(stack: Stack, choice: Choice) -> int:
 
 
 async def drop(stack: Stack, letters: Sequence[DeadLetter]) -> None:
-    """Deletes dead letters for good, as they were found. Errors: DATABASE_AWAY."""
+    """Deletes dead letters for good, as they were found. Errors: kit.snapshot.AWAY."""
     async for service, database in _databases(stack):
         for letter in letters:
             if letter.service == service:

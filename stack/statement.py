@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from stack.check import DATABASE_AWAY
+from kit.snapshot import AWAY
 from stack.home import HomeError, Stack
 
 COLUMNS = (
@@ -69,7 +69,7 @@ async def _user_id(stack: Stack, who: str) -> UUID:
 async def _connected(stack: Stack, database: str) -> AsyncIterator[Connection]:
     try:
         connection = await asyncpg.connect(stack.superuser_url(database))
-    except DATABASE_AWAY as error:
+    except AWAY as error:
         raise _away(stack, error) from error
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -51,6 +51,7 @@ async def serve(settings: PushSettings) -> None:
     gateway = Gateway(hub, verifier, origins, limits)
     Gauge("push_remembered_events", "Events in memory for who comes back").set_function(lambda: hub.size[0])
     Gauge("push_remembered_bytes", "What they take, about").set_function(lambda: hub.size[1])
+    Gauge("push_known_users", "Users who listen here or have news in memory").set_function(lambda: hub.known_users)
     bus = Bus(settings.nats_url, (*STREAMS, PUSH), (), settings.stream_replicas)
     await bus.connect()
     # Not before: whoever waits for NATS has nothing to finish, and would not hear of it.

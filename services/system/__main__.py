@@ -45,7 +45,8 @@ class SystemSettings(ProcessSettings):
 async def serve(settings: SystemSettings) -> None:
     """Serves until told to stop."""
     urls = {"orders": settings.orders_database_url, "payments": settings.payments_database_url}
-    auditor = Auditor(urls if all(urls.values()) else {}, settings.audit_seconds)
+    audited = all(urls.values())
+    auditor = Auditor(urls if audited else {}, settings.audit_seconds)
     dead_letters = DeadLetters({"orders": settings.orders_target, "payments": settings.payments_target})
     # What the environment says of proxies is not about neighbours.
     client = httpx.AsyncClient(trust_env=False)
@@ -55,7 +56,7 @@ async def serve(settings: SystemSettings) -> None:
         [rpc.Service(system_pb2.DESCRIPTOR.services_by_name["SystemService"], api, RULES)],
         TokenVerifier(keys_of(settings.users_target)),
         ready=_ready,
-        background=[auditor.run] if all(urls.values()) else [],
+        background=[auditor.run] if audited else [],
         drain=[client.aclose],
     )
 

@@ -45,7 +45,7 @@ class Auditor:
 
     async def run(self) -> None:
         """Goes through the databases again and again, for ever."""
-        while self._urls:
+        while True:
             began = time.monotonic()
             await self.look()
             await asyncio.sleep(max(self._pause_seconds, SHARE * (time.monotonic() - began)))
