@@ -52,11 +52,15 @@ class Stream:
 class Bus:
     """A connection to NATS that never gives up, and the streams and consumers that are declared on it."""
 
-    def __init__(self, url: str, streams: Sequence[Stream], consumers: Sequence[Consumer]) -> None:
-        """`url` is nats://user:password@host:port."""
+    def __init__(self, url: str, streams: Sequence[Stream], consumers: Sequence[Consumer], replicas: int = 1) -> None:
+        """`url` is nats://user:password@host:port, or several with commas between them: a cluster.
+
+        Each stream is kept on `replicas` of its servers.
+        """
         self._url = url
         self._streams = streams
         self._consumers = consumers
+        self._replicas = replicas
         self._client = Client()
         self._published = 0
         self._waiting: dict[int, tuple[_Publication, list[str]]] = {}
@@ -68,7 +72,7 @@ class Bus:
     async def connect(self) -> None:
         """Connects, and declares streams and consumers."""
         self._client = await nats.connect(
-            self._url,
+            self._url.split(","),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
             ping_interval=10,
@@ -94,6 +98,7 @@ class Bus:
                 duplicate_window=DUPLICATE_WINDOW,
                 discard=DiscardPolicy.OLD,
                 allow_direct=True,
+                num_replicas=self._replicas,
             )
             if stream.sources:
                 await _declare_sourcing(js, stream, config)
@@ -283,6 +288,8 @@ async def _declare_sourcing(js: JetStreamContext, stream: Stream, config: Stream
         pass
     else:
         if all(_made_at(origin) < _made_at(info) for origin in origins.values()):
+            if info.config.num_replicas != config.num_replicas:
+                await js.update_stream(info.config.evolve(num_replicas=config.num_replicas))
             return
         # An origin was lost and made anew. It is read from where its predecessor was read to, so all that comes before
         # would be left out.

@@ -3,7 +3,7 @@
 import os
 from typing import Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "GOZON_"
@@ -32,6 +32,15 @@ class ProcessSettings(BaseSettings):
             # Values stay out of the message: they may be secrets.
             problems = "; ".join(f"{PREFIX}{e['loc'][0]}".upper() + f": {e['msg']}"[:200] for e in error.errors())
             raise SystemExit(f"bad settings: {problems}") from None
+
+
+class BusSettings(ProcessSettings):
+    """What every process that has a bus needs besides."""
+
+    nats_url: str
+    """nats://user:password@host:port, several with commas between them."""
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+    """On how many servers of a NATS cluster each stream is kept. The same for all processes: each declares them."""
 
 
 class Settings(ProcessSettings):

@@ -77,7 +77,8 @@ def up(
     instances: Annotated[
         list[str] | None,
         typer.Option(
-            help="Processes of a service or kind of worker, such as `orders=2,worker-payouts=3`.", show_default="1"
+            help="Processes of a service or kind of worker, such as `orders=2,worker-payouts=3`; or `nats=3`.",
+            show_default="1",
         ),
     ] = None,
     rate_limit_scale: Annotated[

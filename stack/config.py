@@ -12,6 +12,11 @@ SYSTEM = "system"
 WORKERS = ("worker-orders", "worker-payouts")
 SCALED = (*SERVICES, PUSH, SYSTEM, *WORKERS)
 """What there may be several instances of; of workers and of system also none. Only SERVICES have a database."""
+NATS = "nats"
+CLUSTERS = (1, 3, 5)
+"""How many servers of NATS there may be; more than one are a cluster, which lives while most of them do."""
+STREAM_REPLICAS = 3
+"""On how many of a cluster each stream is kept."""
 LONE = ("dispatcher", "beat")
 """What there is one of."""
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -42,6 +47,8 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "worker-orders-metrics": 19243,
     "worker-payouts-metrics": 19244,
 }
+# The servers of a cluster of NATS talk to each other there.
+CLUSTER_PORT = 16222
 # What `up --setting` may set: the fields of the processes' Settings that a stack does not set by itself. They are
 # numbers; what range they may have, the process knows, which does not start with another.
 SETTINGS = (
@@ -86,7 +93,7 @@ class Config:
     """One stack's settings, complete: every process finds its ports here."""
 
     ports: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_PORTS))
-    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCALED, 1))
+    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*SCALED, NATS), 1))
     # Multiplies every bucket of the edge's rate limits.
     rate_limit_scale: int = 1
     # Worker threads of Envoy.
@@ -149,8 +156,10 @@ def choose(options: Options, previous: Config | None) -> Config:
     """
     base = previous or Config()
     for service, count in options.instances.items():
-        if service not in SCALED:
-            raise ConfigError(f"no service {service!r}: there are {', '.join(SCALED)}")
+        if service not in (*SCALED, NATS):
+            raise ConfigError(f"no service {service!r}: there are {', '.join((*SCALED, NATS))}")
+        if service == NATS and count not in CLUSTERS:
+            raise ConfigError(f"instances of {NATS}: {', '.join(map(str, CLUSTERS))}, not {count}")
         least = 0 if service in (*WORKERS, SYSTEM) else 1
         if not least <= count <= MAX_INSTANCES:
             raise ConfigError(f"instances of {service}: {least} to {MAX_INSTANCES}, not {count}")
@@ -187,14 +196,22 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:
+def _default_ports(options: Options, instances: Mapping[str, int]) -> dict[str, int]:
+    """The ports of all processes, where those of further instances follow those of the first one."""
     defaults = dict(DEFAULT_PORTS)
-    for service in SCALED:
+    if instances[NATS] > 1:
+        defaults[f"{NATS}-cluster"] = CLUSTER_PORT
+    for service in (*SCALED, NATS):
+        suffixes = "-metrics" if service in WORKERS else " -monitor -cluster" if service == NATS else " -metrics"
         for number in range(2, instances[service] + 1):
-            shift = INSTANCE_STEP * (number - 1)
-            for suffix in ("-metrics",) if service in WORKERS else ("", "-metrics"):
-                name = instance_name(service, number) + suffix
-                defaults[name] = options.ports.get(service + suffix, defaults[service + suffix]) + shift
+            for suffix in suffixes.split(" "):
+                first = options.ports.get(service + suffix, defaults[service + suffix])
+                defaults[instance_name(service, number) + suffix] = first + INSTANCE_STEP * (number - 1)
+    return defaults
+
+
+def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:
+    defaults = _default_ports(options, instances)
     for name, port in options.ports.items():
         if name not in defaults:
             raise ConfigError(f"no port {name!r}: there are {', '.join(sorted(defaults))}")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from stack.config import DEFAULT_PORTS, SCALED, SERVICES, Config
+from stack.config import DEFAULT_PORTS, NATS, SCALED, SERVICES, STREAM_REPLICAS, Config
 from stack.proc import start_ticks
 
 ADMIN_EMAIL = "admin@gozon.local"
@@ -77,10 +77,9 @@ class Home:
         """What the payout provider has done, which is simulated."""
         return self.path / "provider" / "book.sqlite"
 
-    @property
-    def nats_config(self) -> Path:
-        """NATS's settings, with its password."""
-        return self.path / "nats.conf"
+    def nats_config(self, name: str = NATS) -> Path:
+        """Settings of a server of NATS, with its password."""
+        return self.path / f"{name}.conf"
 
     @property
     def valkey_config(self) -> Path:
@@ -141,7 +140,7 @@ class Home:
             return None
         # It may be older than a service.
         ports = {**DEFAULT_PORTS, **data["ports"]}
-        instances = dict.fromkeys(SCALED, 1) | data["instances"]
+        instances = dict.fromkeys((*SCALED, NATS), 1) | data["instances"]
         return Config(**data | {"ports": ports, "instances": instances})
 
     def save_config(self, config: Config) -> None:
@@ -220,8 +219,15 @@ class Stack:
 
     @property
     def nats_url(self) -> str:
-        """NATS with user and password."""
-        return f"nats://gozon:{self.secrets.nats}@127.0.0.1:{self.config.ports['nats']}"
+        """NATS with user and password; several with commas between them."""
+        ports = [self.config.ports[name] for name in self.config.instance_names(NATS)]
+        return ",".join(f"nats://gozon:{self.secrets.nats}@127.0.0.1:{port}" for port in ports)
+
+    @property
+    def bus_env(self) -> dict[str, str]:
+        """What every process with a bus is told of NATS."""
+        replicas = min(self.config.instances[NATS], STREAM_REPLICAS)
+        return {"GOZON_NATS_URL": self.nats_url, "GOZON_STREAM_REPLICAS": str(replicas)}
 
     @property
     def redis_url(self) -> str:

@@ -4,11 +4,12 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from stack import binaries
-from stack.config import SERVICES
+from stack.config import NATS, SERVICES
 from stack.home import Stack, write_private
 
 
@@ -75,19 +76,32 @@ async def create_databases(stack: Stack) -> None:
 
 def write_configs(stack: Stack) -> None:
     """Writes the files of NATS and of both Valkeys: they hold passwords, which command lines show to everybody."""
-    write_private(stack.home.nats_config, _nats(stack))
+    for name in stack.config.instance_names(NATS):
+        write_private(stack.home.nats_config(name), _nats(stack, name))
     write_private(stack.home.valkey_config, _valkey(stack))
     write_private(stack.home.broker_config, _broker(stack))
 
 
-def _nats(stack: Stack) -> str:
-    ports = stack.config.ports
-    settings = {
-        "listen": f"127.0.0.1:{ports['nats']}",
-        "http": f"127.0.0.1:{ports['nats-monitor']}",
+def _nats(stack: Stack, name: str) -> str:
+    ports, login = stack.config.ports, {"user": "gozon", "password": stack.secrets.nats}
+    settings: dict[str, Any] = {
+        "listen": f"127.0.0.1:{ports[name]}",
+        "http": f"127.0.0.1:{ports[f'{name}-monitor']}",
         "jetstream": {"store_dir": str(stack.home.path / "nats")},
-        "authorization": {"users": [{"user": "gozon", "password": stack.secrets.nats}]},
+        "authorization": {"users": [login]},
     }
+    if len(names := stack.config.instance_names(NATS)) > 1:
+        settings["server_name"] = name
+        # Not that of a lone server, whose streams a cluster does not know.
+        settings["jetstream"] = {"store_dir": str(stack.home.path / "nats-cluster" / name)}
+        settings["cluster"] = {
+            "name": "gozon",
+            "listen": f"127.0.0.1:{ports[f'{name}-cluster']}",
+            "authorization": login,
+            "routes": [f"nats://gozon:{stack.secrets.nats}@127.0.0.1:{ports[f'{each}-cluster']}" for each in names],
+            # Clients know all of them, with the password.
+            "no_advertise": True,
+        }
     return json.dumps(settings, indent=2)  # NATS reads JSON too
 
 

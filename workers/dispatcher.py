@@ -148,7 +148,8 @@ async def run(settings: DispatcherSettings) -> None:
     configure(settings)
     queues = Queues(settings.broker_url)
     dispatcher = Dispatcher(queues, settings.max_queued)
-    bus = Bus(settings.nats_url, STREAMS, (*CONSUMERS, *DISPATCHER_CONSUMERS))
+    consumers = (*CONSUMERS, *DISPATCHER_CONSUMERS)
+    bus = Bus(settings.nats_url, STREAMS, consumers, settings.stream_replicas)
     await bus.connect()
     # Not before: whoever waits for NATS has nothing to finish, and would not hear of it.
     stop = asyncio.Event()

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from kit.settings import ProcessSettings
+from kit.settings import BusSettings, ProcessSettings
 
 LONGEST_COUNTDOWN = timedelta(seconds=60)
 """The longest that a task waits until it is tried again."""
@@ -61,10 +61,8 @@ class WorkerSettings(BrokerSettings):
         return seconds
 
 
-class DispatcherSettings(BrokerSettings):
+class DispatcherSettings(BrokerSettings, BusSettings):
     """Settings of the dispatcher."""
 
-    nats_url: str
-    """nats://user:password@host:port"""
     max_queued: int = Field(default=200, ge=1)
     """Events wait in NATS while so many tasks are in the broker, waiting or at work; for each kind of task."""

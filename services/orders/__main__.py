@@ -14,7 +14,7 @@ from kit.db import Database
 from kit.dead_letters import DeadLetters
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
-from kit.settings import Settings
+from kit.settings import BusSettings, Settings
 from services.jwks import keys_of
 from services.orders.api import RULES, OrdersApi
 from services.orders.cached import CachedOrders
@@ -27,11 +27,9 @@ from services.orders.watch import Watchers
 from services.topology import CONSUMERS, ORDERS_CATALOG, ORDERS_SETTLE, STREAMS, WORKERS_ORDERS
 
 
-class OrdersSettings(Settings):
+class OrdersSettings(Settings, BusSettings):
     """Settings of Orders."""
 
-    nats_url: str
-    """nats://user:password@host:port"""
     redis_url: str
     """redis://:password@host:port/db"""
     users_target: str
@@ -47,7 +45,7 @@ class OrdersSettings(Settings):
 async def serve(settings: OrdersSettings) -> None:
     """Serves until told to stop."""
     database = Database(settings.database_url)
-    bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
+    bus = Bus(settings.nats_url, STREAMS, CONSUMERS, settings.stream_replicas)
     await bus.connect()
     cache = Cache(settings.redis_url, settings.cache_seconds)
     outbox = Outbox(database, bus)

@@ -18,7 +18,7 @@ from kit.dead_letters import DeadLetters
 from kit.housekeeping import Housekeeping
 from kit.outbox import Outbox
 from kit.sealing import Sealer
-from kit.settings import Settings
+from kit.settings import BusSettings, Settings
 from services.jwks import keys_of
 from services.payments import payouts_api, shop_api
 from services.payments.api import RULES, PaymentsApi
@@ -34,11 +34,9 @@ from services.payments.shop_service import ShopService
 from services.topology import CONSUMERS, ORDERS_CATALOG, PAYMENTS_CHARGE, PAYMENTS_FORGET, STREAMS, WORKERS_PAYOUTS
 
 
-class PaymentsSettings(Settings):
+class PaymentsSettings(Settings, BusSettings):
     """Settings of Payments."""
 
-    nats_url: str
-    """nats://user:password@host:port"""
     redis_url: str
     """redis://:password@host:port/db"""
     users_target: str
@@ -66,7 +64,7 @@ class PaymentsSettings(Settings):
 async def serve(settings: PaymentsSettings) -> None:
     """Serves until told to stop."""
     database = Database(settings.database_url)
-    bus = Bus(settings.nats_url, STREAMS, CONSUMERS)
+    bus = Bus(settings.nats_url, STREAMS, CONSUMERS, settings.stream_replicas)
     await bus.connect()
     cache = Cache(settings.redis_url, settings.cache_seconds)
     hourly_cache = Cache(settings.redis_url, POPULAR_SECONDS)

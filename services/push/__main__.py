@@ -13,7 +13,7 @@ from pydantic import Field
 from kit import telemetry
 from kit.auth import TokenVerifier
 from kit.bus import Bus
-from kit.settings import ProcessSettings
+from kit.settings import BusSettings
 from services.jwks import keys_of
 from services.push.gateway import Gateway, Limits
 from services.push.hub import MEMORY_SECONDS, Hub
@@ -25,11 +25,9 @@ DRAIN_SECONDS = 2.5
 log = structlog.get_logger()
 
 
-class PushSettings(ProcessSettings):
+class PushSettings(BusSettings):
     """Settings of Push."""
 
-    nats_url: str
-    """nats://user:password@host:port"""
     users_target: str
     """host:port of Users, whose keys verify tokens."""
     listen: str = "127.0.0.1:50052"
@@ -53,7 +51,7 @@ async def serve(settings: PushSettings) -> None:
     gateway = Gateway(hub, verifier, origins, limits)
     Gauge("push_remembered_events", "Events in memory for who comes back").set_function(lambda: hub.size[0])
     Gauge("push_remembered_bytes", "What they take, about").set_function(lambda: hub.size[1])
-    bus = Bus(settings.nats_url, (*STREAMS, PUSH), ())
+    bus = Bus(settings.nats_url, (*STREAMS, PUSH), (), settings.stream_replicas)
     await bus.connect()
     # Not before: whoever waits for NATS has nothing to finish, and would not hear of it.
     stop = asyncio.Event()

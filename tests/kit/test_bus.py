@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import ServerError
 
 from kit.bus import Bus, Stream
 from kit.consumption import Consumer
@@ -181,6 +182,13 @@ async def test_declaring_at_the_same_time_and_again_changes_nothing(topic: Topic
     await buses[0].publish(topic.messages(3))
     await asyncio.gather(*(bus.declare() for bus in buses))
     assert (await client.jetstream().stream_info(topic.stream.name)).state.messages == 1
+
+
+async def test_streams_are_asked_for_with_as_many_replicas_as_are_set(topic: Topic) -> None:
+    bus = Bus(topic.url, [topic.stream], [], replicas=3)
+    topic.buses.append(bus)
+    with pytest.raises(ServerError, match="replicas > 1 not supported in non-clustered mode"):
+        await bus.connect()
 
 
 async def test_consuming_goes_on_after_nats_was_killed_and_after_it_lost_its_storage(
