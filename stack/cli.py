@@ -88,6 +88,14 @@ def up(
     log_level: Annotated[
         LogLevel | None, typer.Option(help="What the services write to their logs.", show_default="info")
     ] = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT,…",
+            help="A PostgreSQL that runs elsewhere, with the password of `postgres` in secrets.json; the primary of several.",
+            show_default="its own",
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,6 +121,7 @@ def up(
         edge_concurrency,
         log_level,
         parse_pairs(setting or [], "--setting"),
+        postgres,
     )
     place = _place(home)
     try:

@@ -101,6 +101,8 @@ class Config:
     log_level: LogLevel = "info"
     # Those of SETTINGS that are not left to the service.
     settings: dict[str, int] = field(default_factory=dict)
+    # A PostgreSQL that somebody else runs: HOST:PORT, several with commas, of which the primary is used. "": our own.
+    postgres: str = ""
 
     def instance_names(self, service: str) -> list[str]:
         """Names of the processes of a service or kind of worker: `orders`, `orders-2`, …"""
@@ -120,6 +122,7 @@ class Options:
     edge_concurrency: int | None = None
     log_level: LogLevel | None = None
     settings: dict[str, int] = field(default_factory=dict)
+    postgres: str | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -181,6 +184,7 @@ def choose(options: Options, previous: Config | None) -> Config:
         edge_concurrency=options.edge_concurrency or base.edge_concurrency,
         log_level=log_level,
         settings=settings,
+        postgres=base.postgres if options.postgres is None else options.postgres,
     )
 
 

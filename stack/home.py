@@ -257,7 +257,9 @@ class Stack:
         return self._postgres_url("auditor", self.secrets.auditor, database)
 
     def _postgres_url(self, role: str, password: str, database: str) -> str:
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.config.ports['postgres']}/{database}"
+        hosts = self.config.postgres or f"127.0.0.1:{self.config.ports['postgres']}"
+        which = "?target_session_attrs=primary" if "," in hosts else ""
+        return f"postgresql://{role}:{password}@{hosts}/{database}{which}"
 
     def urls(self) -> dict[str, str]:
         """The addresses that hold no secret."""

@@ -48,7 +48,7 @@ def processes(stack: Stack) -> list[Process]:
     services += [_push(stack, name) for name in stack.config.instance_names(PUSH)]
     services += [_system(stack, name) for name in stack.config.instance_names(SYSTEM)]
     servers = [
-        _postgres(stack),
+        *([] if stack.config.postgres else [_postgres(stack)]),
         *(_nats(stack, name) for name in stack.config.instance_names(NATS)),
         _valkey(stack, "valkey", stack.home.valkey_config, stack.secrets.valkey),
         _valkey(stack, "broker", stack.home.broker_config, stack.secrets.broker),
