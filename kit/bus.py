@@ -54,7 +54,10 @@ class Bus:
     """A connection to NATS that never gives up, and the streams and consumers that are declared on it."""
 
     def __init__(self, url: str, streams: Sequence[Stream], consumers: Sequence[Consumer], replicas: int = 1) -> None:
-        """`url` is nats://user:password@host:port; each stream is kept on `replicas` servers of a cluster."""
+        """`url` is nats://user:password@host:port, or several with commas between them: a cluster.
+
+        Each stream is kept on `replicas` of its servers.
+        """
         self._url = url
         self._streams = streams
         self._consumers = consumers
@@ -70,7 +73,7 @@ class Bus:
     async def connect(self) -> None:
         """Connects, and declares streams and consumers."""
         self._client = await nats.connect(
-            self._url,
+            self._url.split(","),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
             ping_interval=10,

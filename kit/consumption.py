@@ -29,6 +29,9 @@ from kit.telemetry import BATCH_SIZE, traceparent
 PULL = 32
 """Messages that a consumer has in hand or has asked for: what it can't handle within ACK_WAIT comes again."""
 PULL_EXPIRES = 30.0
+HEARTBEAT_SECONDS = 1.0
+SILENCE_SECONDS = 2.5
+"""An open pull that nobody has been heard of for so long died with the server of the cluster that had it."""
 ROOM_SECONDS = 0.5
 """A handler that has no room for more is asked again after so long."""
 BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -108,7 +111,7 @@ class Consumption:
             if not self._arrived:
                 self._wake.clear()
                 try:
-                    async with asyncio.timeout(PULL_EXPIRES + 1):
+                    async with asyncio.timeout(SILENCE_SECONDS):
                         await self._wake.wait()
                 except TimeoutError:
                     self.nothing_asked()
@@ -148,7 +151,7 @@ class Consumption:
 
     async def _pull(self) -> None:
         count = self._most - self._asked - len(self._arrived)
-        request = {"batch": count, "expires": int(PULL_EXPIRES * 1e9)}
+        request = {"batch": count, "expires": int(PULL_EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
         self._asked += count
         await self._client.publish(self._pull_subject, json.dumps(request).encode(), reply=self._inbox)
 
@@ -156,9 +159,8 @@ class Consumption:
         if msg.reply:
             self._asked -= 1
             self._arrived.append(msg)
-        else:
+        elif (headers := msg.headers or {}).get("Status") != "100":
             # The end of a pull: 408 expired, 409 consumer deleted and the like, 503 nobody there.
-            headers = msg.headers or {}
             self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._most)))
             if headers.get("Status") not in ("404", "408"):
                 log.warning("pull_ended", consumer=self._consumer.name, status=headers)

@@ -87,7 +87,10 @@ class Database:
     """One database of one service."""
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
-        """`url` is postgresql://role:password@host:port/database; at most `pool_size` connections are open."""
+        """`url` is postgresql://role:password@host:port/database; at most `pool_size` connections are open.
+
+        With several, host:port,host:port, and ?target_session_attrs=primary, that of them is used which is the primary.
+        """
         self._url = url
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[Row] | None = None

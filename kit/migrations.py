@@ -1,8 +1,10 @@
 """Alembic migrations of a service's database, safe to start from many instances at once and under load."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
+import asyncpg
 from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData, pool, text
@@ -23,7 +25,7 @@ def config(database_url: str, folder: Path) -> Config:
     """Returns Alembic's configuration for the service in `folder`."""
     result = Config()
     result.set_main_option("script_location", str(folder / "migrations"))
-    result.attributes["url"] = database_url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    result.attributes["url"] = database_url
     return result
 
 
@@ -33,7 +35,9 @@ def run(metadata: MetaData) -> None:
 
 
 async def _run(metadata: MetaData, url: str) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+    # By the driver, as in kit/db.py: SQLAlchemy can't read a URL of several hosts.
+    connect = partial(asyncpg.connect, url)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(_migrate, metadata)
         await connection.commit()

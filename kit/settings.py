@@ -48,7 +48,7 @@ class BusSettings(ProcessSettings):
     """What every process that has a bus needs besides."""
 
     nats_url: str
-    """nats://user:password@host:port"""
+    """nats://user:password@host:port, several with commas between them."""
     stream_replicas: int = Field(default=1, ge=1, le=5)
     """On how many servers of a NATS cluster each stream is kept. The same for all processes: each declares them."""
 

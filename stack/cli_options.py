@@ -27,6 +27,14 @@ TracePercentOption = Annotated[
         help="Of a hundred requests so many are traced, and those whose traceparent asks.", show_default="100"
     ),
 ]
+PostgresOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT,…",
+        help="A PostgreSQL that runs elsewhere, with the password in secrets.json; of several the primary is used.",
+        show_default="its own",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
 
 

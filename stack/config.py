@@ -13,10 +13,14 @@ SYSTEM = "system"
 WORKERS = ("worker-orders", "worker-payouts")
 SCALED = (*SERVICES, PUSH, SYSTEM, *WORKERS)
 """What there may be several instances of; of workers and of system also none. Only SERVICES have a database."""
+NATS = "nats"
+CLUSTERS = (1, 3)
+"""How many servers of NATS there may be; three are a cluster, with each stream on all, and live while two do."""
 LONE = ("dispatcher", "beat")
 """What there is one of."""
 LOOPBACK = "127.0.0.1"
 OTLP_ENDPOINT = re.compile(r"http://[a-z0-9.-]+:[0-9]{1,5}")
+POSTGRES_HOSTS = re.compile(r"[a-z0-9.-]+:[0-9]{1,5}(,[a-z0-9.-]+:[0-9]{1,5})*")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -45,6 +49,8 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "worker-orders-metrics": 19243,
     "worker-payouts-metrics": 19244,
 }
+# The servers of a cluster of NATS talk to each other there.
+CLUSTER_PORT = 16222
 # What `up --setting` may set: the fields of the processes' Settings that a stack does not set by itself. They are
 # numbers; what range they may have, the process knows, which does not start with another.
 SETTINGS = (
@@ -89,7 +95,7 @@ class Config:
     """One stack's settings, complete: every process finds its ports here."""
 
     ports: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_PORTS))
-    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCALED, 1))
+    instances: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*SCALED, NATS), 1))
     # Multiplies every bucket of the edge's rate limits.
     rate_limit_scale: int = 1
     # Worker threads of Envoy.
@@ -100,6 +106,8 @@ class Config:
     # http://host:port of the collector that traces are sent to, none if empty; and how many of those that begin here.
     otlp_endpoint: str = ""
     trace_percent: int = 100
+    # A PostgreSQL that somebody else runs: HOST:PORT, several with commas, of which the primary is used. "": our own.
+    postgres: str = ""
     # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
     hosts: dict[str, str] = field(default_factory=dict)
 
@@ -132,6 +140,7 @@ class Options:
     settings: dict[str, int] = field(default_factory=dict)
     otlp_endpoint: str | None = None
     trace_percent: int | None = None
+    postgres: str | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -167,12 +176,7 @@ def choose(options: Options, previous: Config | None) -> Config:
     Raises ConfigError for an unknown name or level, a number out of range, or two processes on one port.
     """
     base = previous or Config()
-    for service, count in options.instances.items():
-        if service not in SCALED:
-            raise ConfigError(f"no service {service!r}: there are {', '.join(SCALED)}")
-        least = 0 if service in (*WORKERS, SYSTEM) else 1
-        if not least <= count <= MAX_INSTANCES:
-            raise ConfigError(f"instances of {service}: {least} to {MAX_INSTANCES}, not {count}")
+    _check_instances(options.instances)
     for name, value in (("rate limit scale", options.rate_limit_scale), ("edge concurrency", options.edge_concurrency)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}: at least 1, not {value}")
@@ -181,8 +185,13 @@ def choose(options: Options, previous: Config | None) -> Config:
         raise ConfigError(f"log level: one of {', '.join(get_args(LogLevel))}, not {log_level!r}")
     otlp_endpoint = base.otlp_endpoint if options.otlp_endpoint is None else options.otlp_endpoint
     trace_percent = base.trace_percent if options.trace_percent is None else options.trace_percent
-    if otlp_endpoint and not OTLP_ENDPOINT.fullmatch(otlp_endpoint):
-        raise ConfigError(f"a collector is written as http://host:port, and not {otlp_endpoint!r}")
+    postgres = base.postgres if options.postgres is None else options.postgres
+    for what, text, form, pattern in (
+        ("a collector", otlp_endpoint, "http://host:port", OTLP_ENDPOINT),
+        ("a PostgreSQL", postgres, "host:port or host:port,host:port", POSTGRES_HOSTS),
+    ):
+        if text and not pattern.fullmatch(text):
+            raise ConfigError(f"{what} is written as {form}, and not {text!r}")
     if not 0 <= trace_percent <= 100:
         raise ConfigError(f"trace percent: 0 to 100, not {trace_percent}")
     if unknown := options.settings.keys() - set(SETTINGS):
@@ -199,7 +208,19 @@ def choose(options: Options, previous: Config | None) -> Config:
         settings=settings,
         otlp_endpoint=otlp_endpoint,
         trace_percent=trace_percent,
+        postgres=postgres,
     )
+
+
+def _check_instances(instances: Mapping[str, int]) -> None:
+    for service, count in instances.items():
+        if service not in (*SCALED, NATS):
+            raise ConfigError(f"no service {service!r}: there are {', '.join((*SCALED, NATS))}")
+        if service == NATS and count not in CLUSTERS:
+            raise ConfigError(f"instances of {NATS}: {' or '.join(map(str, CLUSTERS))}, not {count}")
+        least = 0 if service in (*WORKERS, SYSTEM) else 1
+        if not least <= count <= MAX_INSTANCES:
+            raise ConfigError(f"instances of {service}: {least} to {MAX_INSTANCES}, not {count}")
 
 
 def port_is_free(port: int) -> bool:
@@ -214,14 +235,22 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:
+def _default_ports(options: Options, instances: Mapping[str, int]) -> dict[str, int]:
+    """The ports of all processes, where those of further instances follow those of the first one."""
     defaults = dict(DEFAULT_PORTS)
-    for service in SCALED:
+    if instances[NATS] > 1:
+        defaults[f"{NATS}-cluster"] = CLUSTER_PORT
+    for service in (*SCALED, NATS):
+        suffixes = "-metrics" if service in WORKERS else " -monitor -cluster" if service == NATS else " -metrics"
         for number in range(2, instances[service] + 1):
-            shift = INSTANCE_STEP * (number - 1)
-            for suffix in ("-metrics",) if service in WORKERS else ("", "-metrics"):
-                name = instance_name(service, number) + suffix
-                defaults[name] = options.ports.get(service + suffix, defaults[service + suffix]) + shift
+            for suffix in suffixes.split(" "):
+                first = options.ports.get(service + suffix, defaults[service + suffix])
+                defaults[instance_name(service, number) + suffix] = first + INSTANCE_STEP * (number - 1)
+    return defaults
+
+
+def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:
+    defaults = _default_ports(options, instances)
     for name, port in options.ports.items():
         if name not in defaults:
             raise ConfigError(f"no port {name!r}: there are {', '.join(sorted(defaults))}")

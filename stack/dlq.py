@@ -170,7 +170,7 @@ async def _publish(js: JetStreamContext, letter: DeadLetter, replayed: int) -> N
 @asynccontextmanager
 async def _jetstream(stack: Stack) -> AsyncIterator[JetStreamContext]:
     try:
-        client = await nats.connect(stack.nats_url, allow_reconnect=False, connect_timeout=2)
+        client = await nats.connect(stack.nats_url.split(","), allow_reconnect=False, connect_timeout=2)
     except (nats.errors.Error, OSError) as error:
         raise HomeError(f"NATS can't be reached ({error!r}): look at {stack.home.command('status')}") from error
     try:

@@ -128,7 +128,7 @@ def _private(home: Home) -> list[Path]:
         home.path,
         home.path / "secrets.json",
         *home.signing_keys.glob("*.pem"),
-        home.nats_config,
+        home.nats_config(),
         home.valkey_config,
     ]
 

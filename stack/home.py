@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from stack.config import DEFAULT_PORTS, SCALED, SERVICES, Config
+from stack.config import DEFAULT_PORTS, NATS, SCALED, SERVICES, Config
 from stack.proc import start_ticks
 
 ADMIN_EMAIL = "admin@gozon.local"
@@ -77,10 +77,9 @@ class Home:
         """What the payout provider has done, which is simulated."""
         return self.path / "provider" / "book.sqlite"
 
-    @property
-    def nats_config(self) -> Path:
-        """NATS's settings, with its password."""
-        return self.path / "nats.conf"
+    def nats_config(self, name: str = NATS) -> Path:
+        """Settings of a server of NATS, with its password."""
+        return self.path / f"{name}.conf"
 
     @property
     def valkey_config(self) -> Path:
@@ -141,7 +140,7 @@ class Home:
             return None
         # It may be older than a service.
         ports = {**DEFAULT_PORTS, **data["ports"]}
-        instances = dict.fromkeys(SCALED, 1) | data["instances"]
+        instances = dict.fromkeys((*SCALED, NATS), 1) | data["instances"]
         return Config(**data | {"ports": ports, "instances": instances})
 
     def save_config(self, config: Config) -> None:
@@ -220,8 +219,15 @@ class Stack:
 
     @property
     def nats_url(self) -> str:
-        """NATS with user and password."""
-        return f"nats://gozon:{self.secrets.nats}@{self.config.address('nats')}"
+        """NATS with user and password; several with commas between them."""
+        addresses = [self.config.address(name) for name in self.config.instance_names(NATS)]
+        return ",".join(f"nats://gozon:{self.secrets.nats}@{address}" for address in addresses)
+
+    @property
+    def bus_env(self) -> dict[str, str]:
+        """What every process with a bus is told of NATS."""
+        replicas = self.config.instances[NATS]
+        return {"GOZON_NATS_URL": self.nats_url} | ({"GOZON_STREAM_REPLICAS": str(replicas)} if replicas > 1 else {})
 
     @property
     def redis_url(self) -> str:
@@ -251,7 +257,9 @@ class Stack:
         return self._postgres_url("auditor", self.secrets.auditor, database)
 
     def _postgres_url(self, role: str, password: str, database: str) -> str:
-        return f"postgresql://{role}:{password}@{self.config.address('postgres')}/{database}"
+        hosts = self.config.postgres or self.config.address("postgres")
+        which = "?target_session_attrs=primary" if "," in hosts else ""
+        return f"postgresql://{role}:{password}@{hosts}/{database}{which}"
 
     def urls(self) -> dict[str, str]:
         """The addresses that hold no secret."""

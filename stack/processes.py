@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from stack import binaries, probes
-from stack.config import LONE, LOOPBACK, PUSH, SCALED, SERVICES, SYSTEM, WORKERS
+from stack.config import LONE, LOOPBACK, NATS, PUSH, SCALED, SERVICES, SYSTEM, WORKERS
 from stack.home import ADMIN_EMAIL, CHECKOUT, Stack
 
 DRAIN_SECONDS = 3
@@ -48,8 +48,8 @@ def processes(stack: Stack) -> list[Process]:
     services += [_push(stack, name) for name in stack.config.instance_names(PUSH)]
     services += [_system(stack, name) for name in stack.config.instance_names(SYSTEM)]
     servers = [
-        _postgres(stack),
-        _nats(stack),
+        *([] if stack.config.postgres else [_postgres(stack)]),
+        *(_nats(stack, name) for name in stack.config.instance_names(NATS)),
         _valkey(stack, "valkey", stack.home.valkey_config, stack.secrets.valkey),
         _valkey(stack, "broker", stack.home.broker_config, stack.secrets.broker),
         _provider(stack),
@@ -89,15 +89,20 @@ def _postgres(stack: Stack) -> Process:
     )
 
 
-def _nats(stack: Stack) -> Process:
-    ports = stack.config.ports
+def _nats(stack: Stack, name: str) -> Process:
+    port, monitor = stack.config.ports[name], stack.config.ports[f"{name}-monitor"]
     return Process(
-        name="nats",
+        name=name,
         stage=Stage.SERVERS,
-        argv=[*binaries.dying_with_parent("KILL"), str(binaries.nats_server()), "-c", str(stack.home.nats_config)],
-        port=ports["nats"],
-        probe=probes.http(ports["nats-monitor"], "/healthz"),
-        metrics_port=ports["nats-monitor"],
+        argv=[
+            *binaries.dying_with_parent("KILL"),
+            str(binaries.nats_server()),
+            "-c",
+            str(stack.home.nats_config(name)),
+        ],
+        port=port,
+        probe=probes.http(monitor, "/healthz"),
+        metrics_port=monitor,
     )
 
 
@@ -183,7 +188,7 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
         env["GOZON_SIGNING_KEYS"] = str(stack.home.signing_keys)
         env["GOZON_WORKER_SECRET"] = stack.secrets.worker
     else:
-        env["GOZON_NATS_URL"] = stack.nats_url
+        env |= stack.bus_env
         env["GOZON_USERS_TARGET"] = _target(stack, "users")
         env["GOZON_REDIS_URL"] = stack.redis_url
     if service == "payments":
@@ -207,7 +212,7 @@ def _push(stack: Stack, name: str) -> Process:
 def _push_env(stack: Stack, name: str) -> dict[str, str]:
     ports = stack.config.ports
     return {
-        "GOZON_NATS_URL": stack.nats_url,
+        **stack.bus_env,
         "GOZON_USERS_TARGET": _target(stack, "users"),
         "GOZON_LISTEN": f"127.0.0.1:{ports[name]}",
         # To a browser these two names of the edge are two hosts.
@@ -326,7 +331,7 @@ def worker_env(stack: Stack, metrics_port: int) -> dict[str, str]:
 def _background_env(stack: Stack, name: str) -> dict[str, str]:
     env = _broker_env(stack, stack.config.ports[f"{name}-metrics"]) | _settings(stack, name)
     if name == "dispatcher":
-        env["GOZON_NATS_URL"] = stack.nats_url
+        env |= stack.bus_env
     if name == "beat":
         env["GOZON_BEAT_FILE"] = str(stack.home.beat_file)
     return env

@@ -4,11 +4,12 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from stack import binaries
-from stack.config import SERVICES
+from stack.config import LOOPBACK, NATS, SERVICES
 from stack.home import Stack, write_private
 
 
@@ -85,20 +86,34 @@ async def create_databases(stack: Stack) -> None:
 def write_configs(stack: Stack) -> None:
     """Writes the files of NATS and of both Valkeys: they hold passwords, which command lines show to everybody."""
     folder = stack.home.path
-    write_private(stack.home.nats_config, nats_config(stack, folder / "nats"))
+    servers = stack.config.instance_names(NATS)
+    for name in servers:
+        # Not that of a lone server, whose streams a cluster does not know.
+        store = folder / "nats" if len(servers) == 1 else folder / "nats-cluster" / name
+        write_private(stack.home.nats_config(name), nats_config(stack, store, name))
     write_private(stack.home.valkey_config, valkey_config(stack, folder / "valkey"))
     write_private(stack.home.broker_config, broker_config(stack, folder / "broker"))
 
 
-def nats_config(stack: Stack, store: Path) -> str:
-    """The file of NATS, which keeps its streams in a folder."""
-    host, ports = stack.config.listen_host, stack.config.ports
-    settings = {
-        "listen": f"{host}:{ports['nats']}",
-        "http": f"{host}:{ports['nats-monitor']}",
+def nats_config(stack: Stack, store: Path, name: str = NATS) -> str:
+    """The file of a server of NATS, which keeps its streams in a folder."""
+    host, ports, login = stack.config.listen_host, stack.config.ports, {"user": "gozon", "password": stack.secrets.nats}
+    settings: dict[str, Any] = {
+        "listen": f"{host}:{ports[name]}",
+        "http": f"{host}:{ports[f'{name}-monitor']}",
         "jetstream": {"store_dir": str(store)},
-        "authorization": {"users": [{"user": "gozon", "password": stack.secrets.nats}]},
+        "authorization": {"users": [login]},
     }
+    if len(names := stack.config.instance_names(NATS)) > 1:
+        settings["server_name"] = name
+        settings["cluster"] = {
+            "name": "gozon",
+            "listen": f"{LOOPBACK}:{ports[f'{name}-cluster']}",
+            "authorization": login,
+            "routes": [f"nats://gozon:{stack.secrets.nats}@{LOOPBACK}:{ports[f'{each}-cluster']}" for each in names],
+            # Clients know all of them, with the password.
+            "no_advertise": True,
+        }
     return json.dumps(settings, indent=2)  # NATS reads JSON too
 
 

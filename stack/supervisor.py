@@ -75,6 +75,13 @@ class Supervisor:
         await _together(*(self._start(name) for name in (*self._names(Stage.WORKERS), *self._names(Stage.EDGE))))
 
     async def _start_postgres(self) -> None:
+        if not self._stack.config.postgres:
+            await self._start_own_postgres()
+        async with self._step("databases"):
+            await servers.create_databases(self._stack)
+        await _together(*(self._migrate(name) for name in SERVICES))
+
+    async def _start_own_postgres(self) -> None:
         if not self._stack.home.postgres_data.exists():
             async with self._step("initdb"):
                 cluster = servers.NewCluster(self._stack)
@@ -84,9 +91,6 @@ class Supervisor:
                 finally:
                     cluster.discard()
         await self._start("postgres")
-        async with self._step("databases"):
-            await servers.create_databases(self._stack)
-        await _together(*(self._migrate(name) for name in SERVICES))
 
     async def _migrate(self, name: str) -> None:
         async with self._step(f"{name}-migrate"):

@@ -96,8 +96,11 @@ async def outcome(stack: Stack, found: Crowd, *, may_fail: bool) -> list[str]:
     except TimeoutError:
         return ["not settled in time: something is stuck"]
     found.report()
-    longest = await longest_settling(stack)
-    console.print(f"The longest that an order waited for its payment: {longest:.2f} s")
+    slowest, stall = await settling(stack)
+    console.print(
+        f"The longest that an order waited for its payment: {slowest:.2f} s; "
+        f"the longest time in which no order was paid: {stall:.2f} s"
+    )
     failed = [] if may_fail else [f"{count} times {kind}" for kind, count in found.refused.items()]
     return failed + await violations(stack, found.books)
 
@@ -112,20 +115,27 @@ async def broken_rules(stack: Stack) -> list[str]:
     ]
 
 
-async def longest_settling(stack: Stack) -> float:
-    """Returns the longest time from an order's creation until it was paid, held or declined, in seconds."""
+async def settling(stack: Stack) -> tuple[float, float]:
+    """Returns the longest time from an order's creation until it was paid, held or declined, and from one such end to
+    the next one of any order, in seconds.
+    """
     connection = await asyncpg.connect(stack.database_url("orders"))
     try:
-        return float(await connection.fetchval(_LONGEST) or 0)
+        row = await connection.fetchrow(_SETTLING)
     finally:
         await connection.close()
+    assert row is not None
+    return float(row["slowest"] or 0), float(row["stall"] or 0)
 
 
-_LONGEST = """
-    SELECT extract(epoch FROM max(settled_at - created_at)) FROM (
-        SELECT orders.created_at, min(order_changes.changed_at) AS settled_at
-        FROM orders JOIN order_changes ON order_changes.order_id = orders.id AND order_changes.user_id = orders.user_id
-        WHERE order_changes.cause = 'PAYMENT'
-        GROUP BY orders.user_id, orders.id, orders.created_at
-    ) AS settled
+_SETTLING = """
+    SELECT extract(epoch FROM max(settled_at - created_at)) AS slowest, extract(epoch FROM max(since_last)) AS stall
+    FROM (
+        SELECT created_at, settled_at, settled_at - lag(settled_at) OVER (ORDER BY settled_at) AS since_last FROM (
+            SELECT orders.created_at, min(changes.changed_at) AS settled_at
+            FROM orders JOIN order_changes AS changes
+                ON changes.order_id = orders.id AND changes.user_id = orders.user_id AND changes.cause = 'PAYMENT'
+            GROUP BY orders.user_id, orders.id, orders.created_at
+        ) AS settled
+    ) AS stalls
 """

@@ -78,7 +78,7 @@ def lone_edge(
 ) -> Iterator[LoneEdge]:
     """Runs Envoy with edge/envoy.yaml on free ports; it expects services on `ports`, those not named nowhere."""
     all_ports = {**dict(zip(config.DEFAULT_PORTS, free_ports(len(config.DEFAULT_PORTS)), strict=True)), **ports}
-    counts = {**dict.fromkeys(config.SCALED, 1), **(instances or {})}
+    counts = {**dict.fromkeys((*config.SCALED, config.NATS), 1), **(instances or {})}
     adapted = edge.adapted(source(), config.Config(ports=all_ports, instances=counts))
     change(adapted)
     file = folder / "envoy.yaml"

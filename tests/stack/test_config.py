@@ -120,7 +120,7 @@ def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() 
     ]
     for whose, process, of in others:
         found |= {f"{whose}.{name}" for name in of.model_fields if f"GOZON_{name.upper()}" not in env[process]}
-    # A stack has one NATS.
+    # The instances of NATS say it.
     assert {name for name in found if not name.endswith(".stream_replicas")} == set(SETTINGS)
 
 
@@ -136,7 +136,9 @@ def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() 
         Options(instances={"orders": 10}),
         Options(rate_limit_scale=0),
         Options(edge_concurrency=0),
+        Options(instances={"nats": 2}),
         Options(otlp_endpoint="collector:4317"),
+        Options(postgres="10.0.0.1"),
         Options(trace_percent=101),
         Options(settings={"payments.hold_hours": 1}),
         Options(settings={"hold_seconds": 1}),

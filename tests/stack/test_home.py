@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stack.config import SCALED, Config
+from stack.config import NATS, SCALED, Config
 from stack.home import DEFAULT_HOME, Home, HomeError
 
 
@@ -35,7 +35,7 @@ def test_a_service_that_came_later_gets_its_password_and_the_others_keep_theirs(
 def test_a_service_that_came_later_gets_its_ports_and_an_instance(home: Home) -> None:
     home.save_config(Config(instances={"users": 1, "orders": 2, "payments": 1}))
     _change(home.path / "config.json", lambda data: (data["instances"].pop("payments"), data["ports"].pop("payments")))
-    assert home.config() == Config(instances=dict.fromkeys(SCALED, 1) | {"orders": 2})
+    assert home.config() == Config(instances=dict.fromkeys((*SCALED, NATS), 1) | {"orders": 2})
 
 
 def test_lost_passwords_of_existing_databases_are_not_replaced(home: Home) -> None:
