@@ -105,7 +105,7 @@ def _files(stack: Stack) -> dict[str, dict[str, str]]:
         "broker": {"valkey.conf": servers.broker_config(stack, Path("/data")), "password": own.broker},
         "envoy": {"envoy.yaml": edge.text(stack.config)},
         "provider": {"gozon_provider_secret": own.provider},
-        **{name: _secrets(process_env(stack, name)) for name in PROGRAMS},
+        **{name: _secrets(process_env(stack, name, name)) for name in PROGRAMS},
     }
 
 

@@ -44,9 +44,11 @@ class Process:
 
 def processes(stack: Stack) -> list[Process]:
     """Everything one stack runs, in the order of starting."""
-    services = [_service(stack, service, name) for service in SERVICES for name in stack.config.instance_names(service)]
-    services += [_push(stack, name) for name in stack.config.instance_names(PUSH)]
-    services += [_system(stack, name) for name in stack.config.instance_names(SYSTEM)]
+    services = [
+        _service(stack, program, name)
+        for program in (*SERVICES, PUSH, SYSTEM)
+        for name in stack.config.instance_names(program)
+    ]
     servers = [
         *([] if stack.config.postgres else [_postgres(stack)]),
         *(_nats(stack, name) for name in stack.config.instance_names(NATS)),
@@ -55,7 +57,11 @@ def processes(stack: Stack) -> list[Process]:
         _provider(stack),
     ]
     workers = [_worker(stack, kind, name) for kind in WORKERS for name in stack.config.instance_names(kind)]
-    background = [_background(stack, "dispatcher", "dispatch"), _background(stack, "beat", "beat"), *workers]
+    background = [
+        _background(stack, "dispatcher", "dispatcher", "dispatch"),
+        _background(stack, "beat", "beat", "beat"),
+        *workers,
+    ]
     return [*servers, *services, *background, _web(stack), _envoy(stack)]
 
 
@@ -163,15 +169,16 @@ def _web(stack: Stack) -> Process:
     )
 
 
-def _service(stack: Stack, service: str, name: str) -> Process:
+def _service(stack: Stack, program: str, name: str) -> Process:
     ports = stack.config.ports
+    port = ports[name]
     return Process(
         name=name,
         stage=Stage.SERVICES,
-        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(service)],
-        port=ports[name],
-        probe=probes.grpc_health(ports[name]),
-        env=service_env(stack, service, name),
+        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(program)],
+        port=port,
+        probe=probes.http(port, "/healthz") if program == PUSH else probes.grpc_health(port),
+        env=process_env(stack, program, name),
         metrics_port=ports[f"{name}-metrics"],
     )
 
@@ -196,19 +203,6 @@ def service_env(stack: Stack, service: str, name: str) -> dict[str, str]:
     return env | _settings(stack, service)
 
 
-def _push(stack: Stack, name: str) -> Process:
-    ports = stack.config.ports
-    return Process(
-        name=name,
-        stage=Stage.SERVICES,
-        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(PUSH)],
-        port=ports[name],
-        probe=probes.http(ports[name], "/healthz"),
-        env=_push_env(stack, name),
-        metrics_port=ports[f"{name}-metrics"],
-    )
-
-
 def _push_env(stack: Stack, name: str) -> dict[str, str]:
     ports = stack.config.ports
     return {
@@ -220,19 +214,6 @@ def _push_env(stack: Stack, name: str) -> dict[str, str]:
         **_common_env(stack, ports[f"{name}-metrics"]),
         **_settings(stack, PUSH),
     }
-
-
-def _system(stack: Stack, name: str) -> Process:
-    ports = stack.config.ports
-    return Process(
-        name=name,
-        stage=Stage.SERVICES,
-        argv=[*binaries.dying_with_parent("KILL"), *binaries.service(SYSTEM)],
-        port=ports[name],
-        probe=probes.grpc_health(ports[name]),
-        env=_system_env(stack, name),
-        metrics_port=ports[f"{name}-metrics"],
-    )
 
 
 def _system_env(stack: Stack, name: str) -> dict[str, str]:
@@ -255,15 +236,15 @@ def _system_env(stack: Stack, name: str) -> dict[str, str]:
     }
 
 
-def process_env(stack: Stack, name: str) -> dict[str, str]:
-    """Settings of the first instance of one of our own programs."""
-    if name in SERVICES:
-        return service_env(stack, name, name)
-    if name == PUSH:
+def process_env(stack: Stack, program: str, name: str) -> dict[str, str]:
+    """Settings of one instance of one of our own programs."""
+    if program in SERVICES:
+        return service_env(stack, program, name)
+    if program == PUSH:
         return _push_env(stack, name)
-    if name == SYSTEM:
+    if program == SYSTEM:
         return _system_env(stack, name)
-    if name in WORKERS:
+    if program in WORKERS:
         return worker_env(stack, stack.config.ports[f"{name}-metrics"])
     return _background_env(stack, name)
 
@@ -298,12 +279,12 @@ def _settings(stack: Stack, whose: str) -> dict[str, str]:
 
 
 def _worker(stack: Stack, kind: str, name: str) -> Process:
-    process = _background(stack, name, "work", kind.removeprefix("worker-"))
+    process = _background(stack, kind, name, "work", kind.removeprefix("worker-"))
     # Killing a task costs nothing but time: what it was about to do is done by another one.
-    return replace(process, env=worker_env(stack, process.metrics_port), stop_seconds=30)
+    return replace(process, stop_seconds=30)
 
 
-def _background(stack: Stack, name: str, *words: str) -> Process:
+def _background(stack: Stack, program: str, name: str, *words: str) -> Process:
     port = stack.config.ports[f"{name}-metrics"]
     return Process(
         name=name,
@@ -311,7 +292,7 @@ def _background(stack: Stack, name: str, *words: str) -> Process:
         argv=[*binaries.dying_with_parent("KILL"), *binaries.workers(*words)],
         port=port,
         probe=probes.http(port, "/metrics"),
-        env=_background_env(stack, name),
+        env=process_env(stack, program, name),
         metrics_port=port,
     )
 
