@@ -1,5 +1,8 @@
 """services.orders.migrations on databases that hold data."""
 
+import asyncio
+
+import asyncpg
 from alembic import command
 
 from gozon.orders.v1.orders_pb2 import Order, OrderChange
@@ -7,7 +10,7 @@ from kit import migrations
 from kit.db import Database, sql
 from kit.ids import new_id
 from services.orders import repository
-from tests.support import SERVICES_FOLDER, RunningStack, fresh_database, in_thread, migrate
+from tests.support import SERVICES_FOLDER, RunningStack, eventually, fresh_database, in_thread, migrate
 
 EARLIER = "'2026-01-02 03:04:05+00'"
 LATER = "'2026-01-02 03:04:06+00'"
@@ -55,3 +58,38 @@ async def test_orders_of_the_first_release_have_a_life_cycle(stack: RunningStack
                     [] if status == "PENDING" else [settled]
                 )
         await database.close()
+
+
+async def test_an_index_is_built_while_others_write(stack: RunningStack) -> None:
+    async with fresh_database(stack, "orders") as name:
+        url = stack.url_of("orders", name)
+        config = migrations.config(url, SERVICES_FOLDER / "orders")
+        in_thread(lambda: command.upgrade(config, "0006"))
+        before, during = await asyncpg.connect(url), await asyncpg.connect(url)
+        transaction = before.transaction()
+        await transaction.start()
+        await before.execute(INSERT, new_id())
+        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "0007"))
+
+        async def waits() -> bool:
+            return bool(await during.fetchval(WAITS))
+
+        await eventually(waits)
+        await during.execute(INSERT, new_id(), timeout=5)
+        assert not migrating.done()
+        await transaction.commit()
+        await migrating
+        assert await during.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'orders_to_ship'::regclass")
+        await before.close()
+        await during.close()
+
+
+INSERT = """
+    INSERT INTO orders (user_id, id, status, cancel_reason, items, description, total_price, currency, capture,
+                        created_at, updated_at)
+    VALUES (gen_random_uuid(), $1::uuid, 'PENDING', '', '[]', 'tea', 700, 'RUB', 'AUTOMATIC', now(), now())
+"""
+WAITS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'CREATE INDEX%orders_to_ship%' AND wait_event_type = 'Lock'
+"""
