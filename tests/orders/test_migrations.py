@@ -66,18 +66,16 @@ async def test_an_index_is_built_while_others_write(stack: RunningStack) -> None
         config = migrations.config(url, SERVICES_FOLDER / "orders")
         in_thread(lambda: command.upgrade(config, "0006"))
         before, during = await asyncpg.connect(url), await asyncpg.connect(url)
-        transaction = before.transaction()
-        await transaction.start()
-        await before.execute(INSERT, new_id())
-        migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "0007"))
+        async with before.transaction():
+            await before.execute(INSERT, new_id())
+            migrating = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "0007"))
 
-        async def waits() -> bool:
-            return bool(await during.fetchval(WAITS))
+            async def waits() -> bool:
+                return bool(await during.fetchval(WAITS))
 
-        await eventually(waits)
-        await during.execute(INSERT, new_id(), timeout=5)
-        assert not migrating.done()
-        await transaction.commit()
+            await eventually(waits)
+            await during.execute(INSERT, new_id(), timeout=5)
+            assert not migrating.done()
         await migrating
         assert await during.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'orders_to_ship'::regclass")
         await before.close()
