@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.drills.load import console
-from tests.drills.nats import nats
+from tests.drills.nats import cluster
 from tests.drills.postgres import postgres
 from tests.drills.restore import restore
 from tests.drills.rolling import rolling
@@ -16,7 +16,7 @@ from tests.drills.schema import newest_migration, schema
 DRILLS: dict[str, Callable[[], Coroutine[Any, Any, list[str]]]] = {
     "rolling": rolling,
     "restore": restore,
-    "nats": nats,
+    "nats": cluster,
     "postgres": postgres,
 }
 
