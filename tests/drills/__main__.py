@@ -27,11 +27,17 @@ def main() -> None:
     parser.add_argument("name", choices=[*DRILLS, "schema"])
     upgrade = parser.add_argument_group("schema")
     upgrade.add_argument("--before", metavar="COMMIT", help="what runs at first (default: before the newest migration)")
-    upgrade.add_argument("--after", metavar="COMMIT", default="HEAD", help="what it becomes (default: HEAD)")
-    upgrade.add_argument("--code-first", action="store_true", help="new code on the old schema, then the migrations")
+    upgrade.add_argument("--after", metavar="COMMIT", help="what it becomes (default: HEAD)")
+    upgrade.add_argument(
+        "--code-first",
+        action="store_true",
+        help="new code on the old schema, then the migrations (default: those of the newest that code can do without)",
+    )
     given = parser.parse_args()
     if given.name == "schema":
-        drill = schema(given.before or f"{newest_migration()}^", given.after, code_first=given.code_first)
+        migration = newest_migration(code_first=given.code_first)
+        after = given.after or (migration if given.code_first else "HEAD")
+        drill = schema(given.before or f"{migration}^", after, code_first=given.code_first)
     else:
         drill = DRILLS[given.name]()
     try:
