@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig, StreamInfo, StreamSource
 from nats.js.client import JetStreamContext
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError, ServiceUnavailableError
 from prometheus_client import Gauge
 
 from kit import tracing
@@ -23,7 +23,9 @@ from kit.events import Event, pack, unpack
 from kit.following import Follower, Following
 from kit.ids import new_id
 
-PUBLISH_TIMEOUT = 5.0
+PUBLISH_TIMEOUT = 2.0
+"""Nobody answers for a stream whose leader died, and none of what was sent until there is another is stored."""
+RETRY_SECONDS = 0.5
 ACK_WAIT = 5.0
 """What a consumer that died had in hand goes to another one after this."""
 MAX_ACK_PENDING = 1_000
@@ -67,11 +69,12 @@ class Bus:
         self._waiting: dict[int, tuple[_Publication, list[str]]] = {}
         self._connected = asyncio.Event()
         self._reconnected: list[Callable[[], None]] = []
+        self._mending: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._consuming: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
-        """Connects, and declares streams and consumers."""
+        """Connects, and declares streams and consumers; waits for NATS as long as that takes."""
         self._client = await nats.connect(
             self._url.split(","),
             max_reconnect_attempts=-1,
@@ -86,7 +89,15 @@ class Bus:
         CONNECTED.set(1)
         self._reply_prefix = self._client.new_inbox() + "."
         await self._client.subscribe(self._reply_prefix + "*", cb=self._on_publish_ack)
-        await self.declare()
+        while True:
+            try:
+                await self.declare()
+            except (nats.errors.TimeoutError, ServiceUnavailableError) as error:
+                # A cluster that is choosing its leaders.
+                log.warning("declare_failed", error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
 
     async def declare(self) -> None:
         """Creates the streams and consumers, or brings them up to date. Any number of processes may do so at once."""
@@ -125,7 +136,7 @@ class Bus:
     async def publish_again(self, event: Event) -> None:
         """Publishes an event that JetStream may have had a moment ago, and would take for a duplicate.
 
-        Errors: Unavailable when it is not stored within 5 seconds; then it may be, or not.
+        Errors: Unavailable when it is not stored within 2 seconds; then it may be, or not.
         """
         if not await self.publish([event], message_id=f"replay-{new_id()}"):
             raise Unavailable
@@ -133,7 +144,7 @@ class Bus:
     async def publish(self, events: Sequence[Event], *, message_id: str = "") -> set[str]:
         """Publishes events, all in flight at once, and returns the ids of those that JetStream has stored.
 
-        What is not acknowledged within 5 seconds may or may not be stored; publish it again. By its `message_id`
+        What is not acknowledged within 2 seconds may or may not be stored; publish it again. By its `message_id`
         JetStream knows a single message; without one, by the events in it.
         """
         with tracing.hop("publish", "PRODUCER", events) as traced:
@@ -159,7 +170,7 @@ class Bus:
             for number in range(first, first + len(envelopes)):
                 self._waiting.pop(number, None)
         if publication.refused:
-            await self._redeclare()
+            self._mend()
         return publication.stored
 
     async def subscribe(
@@ -196,7 +207,7 @@ class Bus:
         Dead letters go to `database`, that of the handler's service. With `room`, messages (of up to 100 events) are
         taken one by one, and only when it says so: what there is no room for waits in NATS, in nobody's hand.
         """
-        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._redeclare, room)
+        consumption = Consumption(self._client, consumer, handler, database, batch, self._stop, self._mend, room)
         self._reconnected.append(consumption.nothing_asked)
         task = asyncio.create_task(consumption.run())
         self._consuming.add(task)
@@ -209,7 +220,7 @@ class Bus:
         Every instance that follows is told everything, each message once; see kit/following.py for what it hears when
         the stream was lost.
         """
-        following = Following(self._client, stream.name, seconds, follower, self._stop, self._redeclare)
+        following = Following(self._client, stream.name, seconds, follower, self._stop, self._mend)
         self._reconnected.append(following.interrupted)
         task = asyncio.create_task(following.run())
         self._consuming.add(task)
@@ -253,12 +264,29 @@ class Bus:
         except (nats.errors.Error, OSError) as error:
             raise Unavailable from error
 
-    async def _redeclare(self) -> None:
-        # When NATS lost its storage, the streams and consumers are gone with it.
+    def _mend(self) -> None:
+        """Declares anew, in the background, what NATS has lost with its storage."""
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._declare_if_lost())
+
+    async def _declare_if_lost(self) -> None:
         try:
-            await self.declare()
+            # Looked at first: a cluster that is choosing its leaders has lost nothing, and has enough to do.
+            if await self._is_something_lost():
+                await self.declare()
         except Exception as error:
             log.warning("declare_failed", error=repr(error))
+
+    async def _is_something_lost(self) -> bool:
+        js = self._client.jetstream()
+        try:
+            for stream in self._streams:
+                await js.stream_info(stream.name)
+            for consumer in self._consumers:
+                await js.consumer_info(consumer.stream, consumer.name)
+        except NotFoundError:
+            return True
+        return False
 
     async def _on_publish_ack(self, msg: Msg) -> None:
         number = int(msg.subject[len(self._reply_prefix) :])
@@ -334,7 +362,7 @@ class _Publication:
         if stored:
             self.stored.update(ids)
         else:
-            # No such stream: NATS lost its storage.
+            # No such stream: NATS lost its storage. Or nobody leads it at the moment.
             self.refused = True
         self._unanswered -= 1
         if not self._unanswered:

@@ -34,6 +34,8 @@ SILENCE_SECONDS = 2.5
 """An open pull that nobody has been heard of for so long died with the server of the cluster that had it."""
 ROOM_SECONDS = 0.5
 """A handler that has no room for more is asked again after so long."""
+REFUSED_SECONDS = 0.5
+"""What NATS has refused it is asked for again after so long."""
 BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds until a message that failed is delivered again, by failure; after the last one it is a dead letter."""
 BURY_RETRY_SECONDS = 1.0
@@ -76,7 +78,7 @@ class Consumption:
         database: Database | None,
         batch: int,
         stop: asyncio.Event,
-        redeclare: Callable[[], Awaitable[None]],
+        mend: Callable[[], None],
         room: Room | None,
     ) -> None:
         self._client = client
@@ -85,7 +87,7 @@ class Consumption:
         self._database = database
         self._stop = stop
         self._batch = batch
-        self._redeclare = redeclare
+        self._mend = mend
         self._room = room
         # What is pulled must be handled: with a handler that may have no room, no more than it is asked for.
         self._most = 1 if room else PULL
@@ -94,6 +96,8 @@ class Consumption:
         self._arrived: deque[Msg] = deque()
         self._wake = asyncio.Event()
         self._asked = 0
+        self._refused = False
+        """Whether NATS has just said that there is no such consumer, or nobody who leads it."""
         self._failures: dict[str, tuple[int, float]] = {}
         """By event: how often it failed, and when for the first time (monotonic)."""
 
@@ -103,9 +107,13 @@ class Consumption:
         stopper = asyncio.create_task(self._wake_on_stop())
         last = 0
         while not self._stop.is_set():
+            if self._refused:
+                self._refused = False
+                self._mend()
+                await self._wait(REFUSED_SECONDS)
             if self._asked + len(self._arrived) <= self._most // 2:
                 if not await self._has_room():
-                    await self._wait_for_room()
+                    await self._wait(ROOM_SECONDS)
                     continue
                 await self._pull()
             if not self._arrived:
@@ -144,9 +152,9 @@ class Consumption:
             log.warning("no_room", consumer=self._consumer.name, error=repr(error))
             return False
 
-    async def _wait_for_room(self) -> None:
+    async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(ROOM_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._stop.wait()
 
     async def _pull(self) -> None:
@@ -164,8 +172,7 @@ class Consumption:
             self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._most)))
             if headers.get("Status") not in ("404", "408"):
                 log.warning("pull_ended", consumer=self._consumer.name, status=headers)
-                await asyncio.sleep(0.5)
-                await self._redeclare()
+                self._refused = True
         self._wake.set()
 
     async def _wake_on_stop(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -92,6 +93,8 @@ class Database:
         With several, host:port,host:port, and ?target_session_attrs=primary, that of them is used which is the primary.
         """
         self._url = url
+        where = urlsplit(url).netloc.rpartition("@")[2]
+        self._urls = [url.replace(where, host, 1) for host in where.split(",")] if "," in where else [url]
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[Row] | None = None
         self._opening = asyncio.Lock()
@@ -148,9 +151,9 @@ class Database:
     async def _open(self) -> "asyncpg.Pool[Row]":
         pool: asyncpg.Pool[Row] = await asyncpg.create_pool(
             self._url,
+            connect=self._connect,
             min_size=0,
             max_size=self._pool_size,
-            timeout=CONNECT_SECONDS,
             # The server's own time-out does not help when the way to it is dead.
             command_timeout=COMMAND_SECONDS,
             # A round trip each time for what no statement here leaves behind: session settings, locks, cursors.
@@ -167,6 +170,22 @@ class Database:
             },
         )
         return pool
+
+    async def _connect(self, *_: Any, **options: Any) -> "asyncpg.Connection[Row]":
+        """Connects to that of the hosts which will do, the one of last time first.
+
+        The driver would spend all the time on the first one when that machine is gone without a word.
+        """
+        for url in list(self._urls):
+            try:
+                seconds = CONNECT_SECONDS / len(self._urls)
+                connection: asyncpg.Connection[Row] = await asyncpg.connect(url, timeout=seconds, **options)
+            except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+                failure: Exception = error
+            else:
+                self._urls.sort(key=lambda other: other != url)
+                return connection
+        raise failure
 
 
 def atomic(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:

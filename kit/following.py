@@ -6,7 +6,7 @@ message that was read whenever one is missing, nothing is heard of NATS for some
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -52,14 +52,14 @@ class Following:
         seconds: float,
         follower: Follower,
         stop: asyncio.Event,
-        redeclare: Callable[[], Awaitable[None]],
+        mend: Callable[[], None],
     ) -> None:
         self._client = client
         self._stream = stream
         self._seconds = seconds
         self._follower = follower
         self._stop = stop
-        self._redeclare = redeclare
+        self._mend = mend
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
         """None: the connection was lost, or it is time to stop."""
         self._life = ""
@@ -73,7 +73,7 @@ class Following:
             try:
                 await self._follow()
             except NotFoundError:
-                await self._redeclare()
+                self._mend()
             except Exception as error:
                 log.warning("following_failed", stream=self._stream, error=repr(error))
             if not self._stop.is_set():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.drills.load import console
-from tests.drills.nats import nats
+from tests.drills.nats import cluster
 from tests.drills.postgres import postgres
 from tests.drills.restore import restore
 from tests.drills.rolling import rolling
@@ -16,7 +16,7 @@ from tests.drills.schema import newest_migration, schema
 DRILLS: dict[str, Callable[[], Coroutine[Any, Any, list[str]]]] = {
     "rolling": rolling,
     "restore": restore,
-    "nats": nats,
+    "nats": cluster,
     "postgres": postgres,
 }
 
@@ -27,11 +27,17 @@ def main() -> None:
     parser.add_argument("name", choices=[*DRILLS, "schema"])
     upgrade = parser.add_argument_group("schema")
     upgrade.add_argument("--before", metavar="COMMIT", help="what runs at first (default: before the newest migration)")
-    upgrade.add_argument("--after", metavar="COMMIT", default="HEAD", help="what it becomes (default: HEAD)")
-    upgrade.add_argument("--code-first", action="store_true", help="new code on the old schema, then the migrations")
+    upgrade.add_argument("--after", metavar="COMMIT", help="what it becomes (default: HEAD)")
+    upgrade.add_argument(
+        "--code-first",
+        action="store_true",
+        help="new code on the old schema, then the migrations (default: those of the newest that code can do without)",
+    )
     given = parser.parse_args()
     if given.name == "schema":
-        drill = schema(given.before or f"{newest_migration()}^", given.after, code_first=given.code_first)
+        migration = newest_migration(code_first=given.code_first)
+        after = given.after or (migration if given.code_first else "HEAD")
+        drill = schema(given.before or f"{migration}^", after, code_first=given.code_first)
     else:
         drill = DRILLS[given.name]()
     try:

@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import asyncpg
 import grpc
 import httpx
 from rich.console import Console
 
+from gozon.orders.v1.orders_pb2 import ListOrdersRequest
+from gozon.orders.v1.orders_pb2_grpc import OrdersServiceStub
+from gozon.users.v1.users_pb2 import TokenRequest
+from gozon.users.v1.users_pb2_grpc import UsersServiceStub
 from stack.check import check
 from stack.home import ADMIN_EMAIL, Stack
 from tests.bench.people import make_people, sign_in
 from tests.bench.stack import address
-from tests.chaos.clients import CHANNEL_OPTIONS, Book
+from tests.chaos.clients import CHANNEL_OPTIONS, Book, Client, call
 from tests.chaos.shoppers import GrpcShopper, RestShopper, Shopper
 from tests.chaos.verify import settle, violations
 
@@ -25,14 +30,33 @@ QUICK_WORKERS = {"worker.process_order_seconds": 0}
 PEOPLE = 8
 FUNDS = 10_000_000
 THINK_SECONDS = 0.1
+VISIT_SECONDS = 0.5
 console = Console(highlight=False)
+
+
+class Visitor(Client):
+    """The administrator, who signs in, goes on with the refresh token and looks at orders, again and again."""
+
+    async def visit(self, password: str, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
+        """Sends requests until `stop`; returns when the last one is answered, or given up as a problem."""
+        users, orders = UsersServiceStub(channel), OrdersServiceStub(channel)
+        person = self.book.person
+        sign_in = TokenRequest(grant_type="password", username=ADMIN_EMAIL, password=password)
+        while not stop.is_set():
+            answer = await self.until_answered(partial(call, users.Token, sign_in, person))
+            if answer is not None:
+                refresh = TokenRequest(grant_type="refresh_token", refresh_token=answer[0].refresh_token)
+                await self.until_answered(partial(call, users.Token, refresh, person))
+            await self.until_answered(partial(call, orders.ListOrders, ListOrdersRequest(), person))
+            await asyncio.sleep(VISIT_SECONDS)
 
 
 @dataclass
 class Crowd:
-    """Everybody who orders, and their books."""
+    """Everybody who orders, and their books; and the visitor's."""
 
     books: list[Book]
+    visitor: Book
     began: float = field(default_factory=time.monotonic)
 
     def tell(self, line: str) -> None:
@@ -47,11 +71,12 @@ class Crowd:
     @property
     def refused(self) -> Counter[str]:
         """How often requests failed, by how; each was sent again until it was answered."""
-        return Counter(kind for book in self.books for _, kind in book.refused)
+        return Counter(kind for book in (*self.books, self.visitor) for _, kind in book.refused)
 
     def report(self) -> None:
         """Prints what the crowd noticed."""
-        answers, slowest = sum(book.answers for book in self.books), max(book.slowest for book in self.books)
+        books = (*self.books, self.visitor)
+        answers, slowest = sum(book.answers for book in books), max(book.slowest for book in books)
         console.print(
             f"{answers} requests answered, {self.refused.total()} attempts failed, {len(self.accepted)} orders "
             f"accepted; the slowest answer took {slowest:.2f} s"
@@ -62,10 +87,11 @@ class Crowd:
 
 @asynccontextmanager
 async def crowd(stack: Stack) -> AsyncIterator[Crowd]:
-    """People order through the edge, half of them over REST, until the end of the block."""
+    """People order through the edge, half of them over REST, and one signs in and looks, until the end of the block."""
     edge = address(stack, "edge")
-    found = Crowd([Book(person, FUNDS) for person in await make_people(edge, edge, PEOPLE, FUNDS)])
     admin = await sign_in(edge, ADMIN_EMAIL, stack.secrets.admin)
+    books = [Book(person, FUNDS) for person in await make_people(edge, edge, PEOPLE, FUNDS)]
+    found = Crowd(books, Book(admin, 0))
     async with (
         grpc.aio.insecure_channel(edge, options=CHANNEL_OPTIONS) as channel,
         httpx.AsyncClient(base_url=stack.edge_url) as client,
@@ -77,7 +103,10 @@ async def crowd(stack: Stack) -> AsyncIterator[Crowd]:
             for number, book in enumerate(found.books)
         ]
         stop = asyncio.Event()
-        load = asyncio.gather(*(shopper.shop(stop) for shopper in shoppers))
+        visitor = Visitor(found.visitor, "visitor")
+        load = asyncio.gather(
+            visitor.visit(stack.secrets.admin, channel, stop), *(shopper.shop(stop) for shopper in shoppers)
+        )
         try:
             yield found
         finally:
@@ -102,7 +131,7 @@ async def outcome(stack: Stack, found: Crowd, *, may_fail: bool) -> list[str]:
         f"the longest time in which no order was paid: {stall:.2f} s"
     )
     failed = [] if may_fail else [f"{count} times {kind}" for kind, count in found.refused.items()]
-    return failed + await violations(stack, found.books)
+    return failed + found.visitor.problems + await violations(stack, found.books)
 
 
 async def broken_rules(stack: Stack) -> list[str]:

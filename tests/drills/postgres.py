@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from stack import binaries, control
+from stack import binaries, control, proc
 from stack.config import FREE_PORTS, SYSTEM, Options, port_is_free
 from stack.home import DEFAULT_HOME, Home, Stack
 from stack.servers import initdb_command
@@ -59,8 +59,7 @@ async def postgres() -> list[str]:
             if await _ask(url, "SELECT sync_state FROM pg_stat_replication") != "sync":
                 return ["the standby is not synchronous"]
             died_at = time.monotonic()
-            os.killpg(primary.pid, signal.SIGKILL)
-            people.tell("SIGKILL to the primary and all its sessions")
+            people.tell(f"SIGKILL to the primary and {_kill(primary.pid)} processes of it")
             await asyncio.sleep(NOTICED_SECONDS)
             await _ask(other, "SELECT pg_promote()")
             people.tell(f"the standby is promoted, {time.monotonic() - died_at:.2f} s after the death")
@@ -91,7 +90,7 @@ def _standby(home: Home, primary_port: int, port: int, password: str) -> Running
 
 @contextmanager
 def _server(home: Home, data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs PostgreSQL in a process group of its own, which dies as one, like a machine."""
+    """Runs PostgreSQL until the end of the block."""
     settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200")
     command = (
         *binaries.as_postgres_user(),
@@ -101,13 +100,25 @@ def _server(home: Home, data: Path, port: int) -> Iterator[subprocess.Popen[byte
         *(word for setting in settings for word in ("-c", setting)),
     )
     with home.log(data.name).open("ab") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         yield server
     finally:
         if server.poll() is None:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+            server.send_signal(signal.SIGQUIT)  # at once
+        server.wait()
+
+
+def _kill(pid: int) -> int:
+    """Kills PostgreSQL and all its processes at one moment, like the machine they are on; returns how many those are.
+
+    They would notice the death of the first one by themselves, but finish what they are about.
+    """
+    os.kill(pid, signal.SIGSTOP)  # it begins no other
+    sessions = proc.children(pid)
+    for each in (pid, *sessions):
+        proc.send(each, signal.SIGKILL)
+    return len(sessions)
 
 
 async def _ask(url: str, statement: str) -> object:

@@ -82,7 +82,7 @@ async def _judge(home: Home, before: set[str], after: set[str]) -> list[str]:
     async with crowd(stack) as people:
         await asyncio.sleep(LOAD_SECONDS)
     people.report()
-    found += [*people.refused, *(problem for book in people.books for problem in book.problems)]
+    found += [*people.refused, *(problem for book in (*people.books, people.visitor) for problem in book.problems)]
     await settle(stack)
     return found + await broken_rules(stack)
 

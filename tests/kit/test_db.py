@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -211,6 +212,21 @@ async def test_a_database_that_is_not_there_is_unavailable() -> None:
         async with database.transaction():
             pass
     await database.close()
+
+
+async def test_of_several_hosts_the_primary_is_found_though_another_one_never_answers(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kit.db.CONNECT_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        login, _, rest = url.rpartition("@")
+        hosts, _, name = rest.partition("/")
+        silent = f"127.0.0.1:{frozen.getsockname()[1]}"
+        database = Database(f"{login}@{silent},{hosts}/{name}?target_session_attrs=primary")
+        async with database.transaction() as tx:
+            await tx.execute(ADD, id=1)
+        assert await count(database, "things") == 1
+        await database.close()
 
 
 async def test_after_the_server_ended_all_sessions_the_next_calls_find_it_again(
