@@ -16,6 +16,7 @@ SCALED = (*SERVICES, PUSH, SYSTEM, *WORKERS)
 LONE = ("dispatcher", "beat")
 """What there is one of."""
 LOOPBACK = "127.0.0.1"
+HOST_PORT = re.compile(r"[a-z0-9.-]+:[0-9]{1,5}")
 OTLP_ENDPOINT = re.compile(r"http://[a-z0-9.-]+:[0-9]{1,5}")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -100,6 +101,8 @@ class Config:
     # http://host:port of the collector that traces are sent to, none if empty; and how many of those that begin here.
     otlp_endpoint: str = ""
     trace_percent: int = 100
+    # host:port of envoyproxy/ratelimit, which counts for all Envoys; none if empty.
+    rate_limit_service: str = ""
     # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
     hosts: dict[str, str] = field(default_factory=dict)
 
@@ -132,6 +135,7 @@ class Options:
     settings: dict[str, int] = field(default_factory=dict)
     otlp_endpoint: str | None = None
     trace_percent: int | None = None
+    rate_limit_service: str | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -181,8 +185,8 @@ def choose(options: Options, previous: Config | None) -> Config:
         raise ConfigError(f"log level: one of {', '.join(get_args(LogLevel))}, not {log_level!r}")
     otlp_endpoint = base.otlp_endpoint if options.otlp_endpoint is None else options.otlp_endpoint
     trace_percent = base.trace_percent if options.trace_percent is None else options.trace_percent
-    if otlp_endpoint and not OTLP_ENDPOINT.fullmatch(otlp_endpoint):
-        raise ConfigError(f"a collector is written as http://host:port, and not {otlp_endpoint!r}")
+    service = base.rate_limit_service if options.rate_limit_service is None else options.rate_limit_service
+    _refuse_bad_addresses(otlp_endpoint, service)
     if not 0 <= trace_percent <= 100:
         raise ConfigError(f"trace percent: 0 to 100, not {trace_percent}")
     if unknown := options.settings.keys() - set(SETTINGS):
@@ -199,6 +203,7 @@ def choose(options: Options, previous: Config | None) -> Config:
         settings=settings,
         otlp_endpoint=otlp_endpoint,
         trace_percent=trace_percent,
+        rate_limit_service=service,
     )
 
 
@@ -212,6 +217,13 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _refuse_bad_addresses(otlp_endpoint: str, rate_limit_service: str) -> None:
+    if otlp_endpoint and not OTLP_ENDPOINT.fullmatch(otlp_endpoint):
+        raise ConfigError(f"a collector is written as http://host:port, and not {otlp_endpoint!r}")
+    if rate_limit_service and not HOST_PORT.fullmatch(rate_limit_service):
+        raise ConfigError(f"a rate limit service is written as host:port, and not {rate_limit_service!r}")
 
 
 def _choose_ports(options: Options, previous: Mapping[str, int], instances: Mapping[str, int]) -> dict[str, int]:

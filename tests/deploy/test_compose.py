@@ -23,7 +23,7 @@ OF_COMPOSE = {"COMPOSE_PROFILES"}
 """Variables that docker compose reads by itself."""
 ONCE = {"prepare", "migrate", "gozon"}
 """They come to their end."""
-WITHOUT_A_SHELL = {"collector", "tempo"}
+WITHOUT_A_SHELL = {"collector", "ratelimit", "tempo"}
 """There is nothing in their images that could ask whether they are well."""
 PUBLIC = {"envoy": "8080", "grafana": "3000"}
 """What is published, and its port."""
@@ -41,7 +41,9 @@ def test_every_program_starts_with_the_settings_it_is_given(home: Path, monkeypa
     own = {name for name, service in SERVICES.items() if "GOZON_LOG_LEVEL" in service.get("environment", {})}
     assert own == SETTINGS.keys()
     for name in sorted(own):
-        env = {variable: "" if value is None else str(value) for variable, value in SERVICES[name]["environment"].items()}
+        env = {
+            variable: "" if value is None else str(value) for variable, value in SERVICES[name]["environment"].items()
+        }
         settings = started(name, env, home / name, monkeypatch)
         assert settings.metrics_port == containers.METRICS_PORT
 

@@ -126,8 +126,8 @@ def test_whoever_is_called_listens_and_lets_its_callers_in(cluster: Cluster, sec
     source = yaml.load(edge.SOURCE.read_text(), Loader=yaml.CSafeLoader)
     for target in source["static_resources"]["clusters"]:
         address = target["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-        # Its own listener, and what is there for who wants traces.
-        if target["name"] not in ("jwks", edge.COLLECTOR):
+        # Its own listener, and what is there for who wants traces or a limit over all.
+        if target["name"] not in ("jwks", edge.COLLECTOR, edge.RATE_LIMIT_SERVICE):
             calls.add(("envoy", address["address"], address["port_value"]))
     calls |= {("migrate", "postgres", 5432), ("check", "postgres", 5432)}
     assert {host for _, host, _ in calls} >= {"users", "orders", "payments", "push", "web", "nats", "valkey", "broker"}
