@@ -80,6 +80,7 @@ lint: .venv/.dev ## Check style, types, layers and contracts
 	$(BIN)/lint-imports
 	@if $(MAKE) -s web/app/node_modules/.installed; then echo oxlint; $(WITH_BIN) npm --prefix web/app run --silent lint; \
 		else echo 'The page is not looked at.'; fi
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	@for branch in origin/main main; do \
