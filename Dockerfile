@@ -54,5 +54,5 @@ COPY --from=python /opt/venv /opt/venv
 COPY --from=python /gozon /gozon
 WORKDIR /gozon
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
-USER gozon
+USER 10001:10001
 CMD ["gozon", "--help"]

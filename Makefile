@@ -71,7 +71,7 @@ web: .venv/.stack web/app/dist/.built ## Build the page, if a source of it chang
 # The page is built first; only where npm's packages can't be had do its tests look at none, and say so.
 test: .venv/.dev ## Run the tests, on stacks of their own
 	@if $(MAKE) -s web/app/node_modules/.installed; then $(MAKE) web; else echo 'The tests of the page are skipped.'; fi
-	@$(BIN)/python -m pytest $(or $(ARGS),$(if $(GOZON_TEST_HOME),,--numprocesses 2))
+	@$(BIN)/python -m pytest $(or $(ARGS),$(if $(GOZON_TEST_HOME)$(GOZON_TEST_EDGE),,--numprocesses 2))
 
 lint: .venv/.dev ## Check style, types, layers and contracts
 	$(BIN)/ruff check .
@@ -80,6 +80,7 @@ lint: .venv/.dev ## Check style, types, layers and contracts
 	$(BIN)/lint-imports
 	@if $(MAKE) -s web/app/node_modules/.installed; then echo oxlint; $(WITH_BIN) npm --prefix web/app run --silent lint; \
 		else echo 'The page is not looked at.'; fi
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	@for branch in origin/main main; do \

@@ -19,11 +19,19 @@ commands = typer.Typer(help="For containers: docker-compose.yml and Kubernetes."
 def prepare(
     home: HomeOption = DEFAULT_HOME,
     rate_limit_scale: Annotated[int, typer.Option(min=1, help="Multiply the edge's rate limits.")] = 1,
+    rate_limit_service: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="envoyproxy/ratelimit, which counts for all Envoys.")
+    ] = None,
     trace_to: TraceToOption = None,
     trace_percent: TracePercentOption = None,
 ) -> None:
     """Makes the secrets that are missing, and what each container reads of them, in a folder of its own."""
-    options = Options(rate_limit_scale=rate_limit_scale, otlp_endpoint=trace_to, trace_percent=trace_percent)
+    options = Options(
+        rate_limit_scale=rate_limit_scale,
+        rate_limit_service=rate_limit_service,
+        otlp_endpoint=trace_to,
+        trace_percent=trace_percent,
+    )
     containers.prepare(place(home), options)
 
 

@@ -19,6 +19,7 @@ CLUSTERS = (1, 3)
 LONE = ("dispatcher", "beat")
 """What there is one of."""
 LOOPBACK = "127.0.0.1"
+HOST_PORT = re.compile(r"[a-z0-9.-]+:[0-9]{1,5}")
 OTLP_ENDPOINT = re.compile(r"http://[a-z0-9.-]+:[0-9]{1,5}")
 POSTGRES_HOSTS = re.compile(r"[a-z0-9.-]+:[0-9]{1,5}(,[a-z0-9.-]+:[0-9]{1,5})*")
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -108,6 +109,8 @@ class Config:
     trace_percent: int = 100
     # A PostgreSQL that somebody else runs: HOST:PORT, several with commas, of which the primary is used. "": our own.
     postgres: str = ""
+    # host:port of envoyproxy/ratelimit, which counts for all Envoys; none if empty.
+    rate_limit_service: str = ""
     # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
     hosts: dict[str, str] = field(default_factory=dict)
 
@@ -141,6 +144,7 @@ class Options:
     otlp_endpoint: str | None = None
     trace_percent: int | None = None
     postgres: str | None = None
+    rate_limit_service: str | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -186,9 +190,11 @@ def choose(options: Options, previous: Config | None) -> Config:
     otlp_endpoint = base.otlp_endpoint if options.otlp_endpoint is None else options.otlp_endpoint
     trace_percent = base.trace_percent if options.trace_percent is None else options.trace_percent
     postgres = base.postgres if options.postgres is None else options.postgres
+    service = base.rate_limit_service if options.rate_limit_service is None else options.rate_limit_service
     for what, text, form, pattern in (
         ("a collector", otlp_endpoint, "http://host:port", OTLP_ENDPOINT),
         ("a PostgreSQL", postgres, "host:port or host:port,host:port", POSTGRES_HOSTS),
+        ("a rate limit service", service, "host:port", HOST_PORT),
     ):
         if text and not pattern.fullmatch(text):
             raise ConfigError(f"{what} is written as {form}, and not {text!r}")
@@ -209,6 +215,7 @@ def choose(options: Options, previous: Config | None) -> Config:
         otlp_endpoint=otlp_endpoint,
         trace_percent=trace_percent,
         postgres=postgres,
+        rate_limit_service=service,
     )
 
 

@@ -81,8 +81,8 @@ def secrets(home: Home) -> dict[str, Any]:
     home.save_config(replace(choose(Options(), None), ports=PORTS, hosts=HOSTS))
     stack = Stack.load(home)
     folders = _files(stack)
-    # Those of the edge are no secret: a ConfigMap has them.
-    del folders["envoy"]
+    # Those of the edge are no secret: a ConfigMap has them. There is no rate limit service.
+    del folders["envoy"], folders["ratelimit"]
     folders["keys"] = {file.name: file.read_text() for file in home.signing_keys.glob("*.pem")}
     folders["home"] = {name: (home.path / name).read_text() for name in ("config.json", "secrets.json")}
     return {"apiVersion": "v1", "kind": "List", "items": [_secret(name, files) for name, files in folders.items()]}
@@ -104,6 +104,7 @@ def _files(stack: Stack) -> dict[str, dict[str, str]]:
         # KEDA counts its tasks.
         "broker": {"valkey.conf": servers.broker_config(stack, Path("/data")), "password": own.broker},
         "envoy": {"envoy.yaml": edge.text(stack.config)},
+        "ratelimit": {"gozon.yaml": edge.limits_by_all(stack.config)},
         "provider": {"gozon_provider_secret": own.provider},
         **{name: _secrets(process_env(stack, name, name)) for name in PROGRAMS},
     }

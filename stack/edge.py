@@ -1,7 +1,7 @@
-"""Adapts edge/envoy.yaml to this machine: addresses, ports, paths, the limits' scale, and where traces go, if anywhere.
+"""Adapts edge/envoy.yaml: addresses, ports, paths, the limits' scale, who gets traces, who counts for all.
 
 The file is written with service names as hosts, which is right as it is where each part has a container: there only
-the limits are scaled and traces sent. Nothing else is touched, so what runs here is what runs there.
+the rest is set. Nothing else is touched, so what runs here is what runs there.
 """
 
 import copy
@@ -24,6 +24,9 @@ LISTENER_PORTS = {"public": "edge", "jwks": "envoy-jwks"}
 # The port of each cluster that is no service of ours.
 OTHER_CLUSTERS = {"jwks": "envoy-jwks", "web": "web"}
 COLLECTOR = "collector"
+RATE_LIMIT_SERVICE = "ratelimit"
+# Those of the rate limit service, which knows no file but this.
+LIMITS_BY_ALL = CHECKOUT / "edge" / "ratelimit.yaml"
 UINT32_MAX = 2**32 - 1
 
 
@@ -42,11 +45,20 @@ def text(config: Config) -> str:
     return yaml.dump(adapted(source, config), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
 
 
+def limits_by_all(config: Config) -> str:
+    """edge/ratelimit.yaml with a stack's scale."""
+    limits = yaml.load(LIMITS_BY_ALL.read_text(), Loader=yaml.CSafeLoader)
+    for part in _dictionaries(limits):
+        _scale(part, config.rate_limit_scale)
+    return yaml.dump(limits, Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
+
+
 def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
     """Returns a parsed edge/envoy.yaml with this stack's addresses and limits. Raises EdgeError."""
     # Through JSON, because YAML's anchors make parts share one object, which would be changed twice.
     edge: dict[str, Any] = json.loads(json.dumps(source))
     _set_tracing(edge["static_resources"], config)
+    _set_rate_limit_service(edge["static_resources"], config)
     if not config.hosts:
         _set_addresses(edge, config)
     for part in _dictionaries(edge):
@@ -60,15 +72,33 @@ def _set_tracing(resources: dict[str, Any], config: Config) -> None:
     if not config.otlp_endpoint:
         for part in _dictionaries(resources):
             part.pop("tracing", None)
-        resources["clusters"] = [one for one in resources["clusters"] if one["name"] != COLLECTOR]
-        return
     for part in _dictionaries(resources):
         if "sampling_percentage" in part:
             part["sampling_percentage"]["numerator"] = config.trace_percent
-    url = urlsplit(config.otlp_endpoint)
-    [cluster] = [one for one in resources["clusters"] if one["name"] == COLLECTOR]
+    _set_outsider(resources, COLLECTOR, config.otlp_endpoint)
+
+
+def _set_rate_limit_service(resources: dict[str, Any], config: Config) -> None:
+    """Has the edge ask a service whether all Envoys together have let too much through, or not."""
+    for part in _dictionaries(resources):
+        filters = part.get("http_filters", [])
+        for one in [one for one in filters if one["name"] == "rate_limit_by_all"]:
+            if config.rate_limit_service:
+                one["typed_config"]["filter_enabled"]["default_value"]["numerator"] = 100
+            else:
+                filters.remove(one)
+    _set_outsider(resources, RATE_LIMIT_SERVICE, config.rate_limit_service and f"//{config.rate_limit_service}")
+
+
+def _set_outsider(resources: dict[str, Any], name: str, url: str) -> None:
+    """Says where a cluster is that is no part of a stack, or takes it away."""
+    [cluster] = [one for one in resources["clusters"] if one["name"] == name]
+    if not url:
+        resources["clusters"].remove(cluster)
+        return
     [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-    endpoint["endpoint"]["address"]["socket_address"].update(address=url.hostname, port_value=url.port)
+    parts = urlsplit(url)
+    endpoint["endpoint"]["address"]["socket_address"].update(address=parts.hostname, port_value=parts.port)
 
 
 def _set_addresses(edge: dict[str, Any], config: Config) -> None:
@@ -79,7 +109,7 @@ def _set_addresses(edge: dict[str, Any], config: Config) -> None:
             raise EdgeError(f"{SOURCE}: unknown listener {listener['name']}: add it to stack/edge.py")
         _set_address(listener["address"], ports[LISTENER_PORTS[listener["name"]]])
     for cluster in edge["static_resources"]["clusters"]:
-        if cluster["name"] == COLLECTOR:
+        if cluster["name"] in (COLLECTOR, RATE_LIMIT_SERVICE):
             continue
         _set_endpoints(cluster, _cluster_ports(cluster["name"], config))
     for part in _dictionaries(edge):
@@ -116,7 +146,7 @@ def _set_address(address: dict[str, Any], port: int) -> None:
 
 
 def _scale(bucket: dict[str, Any], factor: int) -> None:
-    for name in ("max_tokens", "tokens_per_fill"):
+    for name in ("max_tokens", "tokens_per_fill", "requests_per_unit"):
         if name in bucket:
             bucket[name] = min(bucket[name] * factor, UINT32_MAX)
 

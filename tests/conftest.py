@@ -14,8 +14,9 @@ from xdist.scheduler import LoadScopeScheduling
 from kit.db import Database
 from stack.config import SERVICES
 from stack.home import ADMIN_EMAIL
-from tests import secrets_in_logs
+from tests import distant, secrets_in_logs
 from tests.databases import EmptyDatabases
+from tests.distant import DistantStack
 from tests.support import (
     CHEAP_PASSWORDS,
     HOMES_VARIABLE,
@@ -77,9 +78,15 @@ def _is_of_the_stack(nodeid: str) -> bool:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[RunningStack]:
-    """The whole system on free ports, in a folder of its own; or the one in GOZON_TEST_HOME, which is left running."""
+    """The whole system on free ports, in a folder of its own; or one that runs, which is left running.
+
+    GOZON_TEST_HOME names its folder; GOZON_TEST_EDGE the URL of its edge, when nothing else of it can be reached.
+    """
     if given := os.environ.get("GOZON_TEST_HOME"):
         yield running(Path(given).absolute())
+        return
+    if distant.EDGE:
+        yield DistantStack(distant.EDGE)
         return
     home = new_home()
     try:
@@ -132,8 +139,8 @@ async def bob(new_user: NewUser) -> User:
 
 @pytest.fixture(scope="session")
 async def admin(edge: Edge, stack: RunningStack) -> User:
-    """The first administrator."""
-    password = json.loads((stack.home / "secrets.json").read_text())["admin"]
+    """The first administrator; of a stack elsewhere, if GOZON_TEST_ADMIN says the password."""
+    password = distant.ADMIN_PASSWORD or json.loads((stack.home / "secrets.json").read_text())["admin"]
     return await edge.sign_in(ADMIN_EMAIL, password)
 
 

@@ -134,6 +134,10 @@ class RunningStack:
         """Returns the URL of another database on the same server, as the service's role."""
         return f"{self.database_urls[service].rpartition('/')[0]}/{database}"
 
+    def channel(self) -> grpc.aio.Channel:
+        """Returns a channel to the edge."""
+        return grpc.aio.insecure_channel(self.edge_target)
+
 
 @dataclass(frozen=True)
 class User:
@@ -159,7 +163,7 @@ class Edge:
 
     def __init__(self, stack: RunningStack) -> None:
         self.rest = httpx.AsyncClient(base_url=stack.edge_url, timeout=30)
-        self.channel = grpc.aio.insecure_channel(stack.edge_target)
+        self.channel = stack.channel()
         self.users = UsersServiceStub(self.channel)
         self.orders = OrdersServiceStub(self.channel)
         self.payments = PaymentsServiceStub(self.channel)

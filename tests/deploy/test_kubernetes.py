@@ -13,33 +13,16 @@ import pytest
 import yaml
 
 from kit.db import POOL_SIZE
-from kit.settings import ProcessSettings
 from services import topology
-from services.orders.__main__ import OrdersSettings
-from services.payments.__main__ import PaymentsSettings
-from services.push.__main__ import PushSettings
-from services.system.__main__ import SystemSettings
-from services.users.__main__ import UsersSettings
 from stack import containers, edge
 from stack.config import SERVICES
 from stack.home import Home
 from tests.deploy.cluster import NAME, Cluster, Object, Workload, build, custom_schema
-from workers.app import WORKERS, Queue
-from workers.daily import BeatSettings
-from workers.settings import DispatcherSettings, WorkerSettings
+from tests.deploy.programs import SETTINGS, started
+from workers.app import Queue
 
 KUBERNETES = "1.37"
 CUSTOM = ("Cluster", "ScaledObject", "TriggerAuthentication")
-SETTINGS: dict[str, type[ProcessSettings]] = {
-    "users": UsersSettings,
-    "orders": OrdersSettings,
-    "payments": PaymentsSettings,
-    "push": PushSettings,
-    "system": SystemSettings,
-    "dispatcher": DispatcherSettings,
-    "beat": BeatSettings,
-    **{f"worker-{kind}": WorkerSettings for kind in WORKERS},
-}
 GENERATED = re.compile(r"-[a-z0-9]{10}$")
 """What kustomize adds to the name of a ConfigMap."""
 SCRAPED = re.compile(r"[a-z-]+=([a-z-]+):(\d+)")
@@ -111,16 +94,10 @@ def test_every_program_starts_with_the_settings_it_is_given(
         folder.mkdir()
         for key, value in secrets[name].items():
             (folder / key).write_text(value)
-        with monkeypatch.context() as process:
-            process.setattr("kit.settings.SECRETS", folder)
-            for variable, value in workload.env.items():
-                process.setenv(variable, value)
-            settings = SETTINGS[name].load()
+        settings = started(name, workload.env, folder, monkeypatch)
         assert settings.metrics_port == workload.ports["metrics"]
         if listen := getattr(settings, "listen", ""):
             assert int(listen.rpartition(":")[2]) in workload.ports.values()
-        given = {f"GOZON_{field}".upper() for field in settings.model_fields_set}
-        assert given == {*workload.env, *(key.upper() for key in secrets[name])}, "a file that is no setting"
 
 
 def test_every_secret_and_file_that_is_mounted_is_there(cluster: Cluster, secrets: Secrets) -> None:
@@ -149,8 +126,8 @@ def test_whoever_is_called_listens_and_lets_its_callers_in(cluster: Cluster, sec
     source = yaml.load(edge.SOURCE.read_text(), Loader=yaml.CSafeLoader)
     for target in source["static_resources"]["clusters"]:
         address = target["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-        # Its own listener, and what is there for who wants traces.
-        if target["name"] not in ("jwks", edge.COLLECTOR):
+        # Its own listener, and what is there for who wants traces or a limit over all.
+        if target["name"] not in ("jwks", edge.COLLECTOR, edge.RATE_LIMIT_SERVICE):
             calls.add(("envoy", address["address"], address["port_value"]))
     calls |= {("migrate", "postgres", 5432), ("check", "postgres", 5432)}
     assert {host for _, host, _ in calls} >= {"users", "orders", "payments", "push", "web", "nats", "valkey", "broker"}

@@ -40,7 +40,7 @@ def test_every_service_of_the_contracts_is_transcoded_and_has_a_cluster_and_a_pa
     # Without system all else goes on.
     assert set(configs["readyz"]["cluster_min_healthy_percentages"]) == names - {"system"}
     clusters = {one["name"] for one in source["static_resources"]["clusters"]}
-    assert clusters == {*names, "collector", "jwks", "push", "web"}
+    assert clusters == {*names, "collector", "jwks", "push", "ratelimit", "web"}
 
 
 def test_every_method_that_the_file_names_exists() -> None:

@@ -21,6 +21,7 @@ from gozon.users.v1.users_pb2 import RegisterRequest
 from kit import keys
 from kit.ids import new_id
 from tests.conftest import NewUser
+from tests.distant import DistantStack
 from tests.support import Edge, RunningStack, User, refused
 
 # Made before the first test begins to count.
@@ -40,7 +41,9 @@ async def gina(edge: Edge, new_user: NewUser) -> User:
 
 async def everything(stack: RunningStack) -> dict[str, int]:
     """Counts what requests make, in all databases, and all the money; what events make may still be on its way."""
-    found = {}
+    found: dict[str, int] = {}
+    if isinstance(stack, DistantStack):  # whose databases nobody can count in
+        return found
     for service, table in (
         ("users", "users"),
         ("orders", "orders"),

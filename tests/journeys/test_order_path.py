@@ -129,8 +129,8 @@ async def test_of_200_orders_at_once_over_grpc_an_account_pays_the_100_that_it_c
 ) -> None:
     user = await new_user()
     await edge.deposit(user, 100 * 7)
-    target = stack.targets["orders"] if way == "past the edge" else stack.edge_target
-    async with grpc.aio.insecure_channel(target) as channel:
+    past = way == "past the edge"
+    async with grpc.aio.insecure_channel(stack.targets["orders"]) if past else stack.channel() as channel:
         create = type(edge.orders)(channel).CreateOrder
         orders = await asyncio.gather(
             *(create(CreateOrderRequest(amount=7), metadata=user.metadata()) for _ in range(200))

@@ -140,6 +140,7 @@ def test_what_can_be_set_are_the_settings_that_a_stack_does_not_set_by_itself() 
         Options(otlp_endpoint="collector:4317"),
         Options(postgres="10.0.0.1"),
         Options(trace_percent=101),
+        Options(rate_limit_service="http://ratelimit:8081"),
         Options(settings={"payments.hold_hours": 1}),
         Options(settings={"hold_seconds": 1}),
         Options(log_level="loud"),  # type: ignore[arg-type]  # a file of an old version may say so

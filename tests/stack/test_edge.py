@@ -58,7 +58,10 @@ def test_buckets_are_scaled_once_each(source: dict[str, Any]) -> None:
 def test_nothing_else_is_changed(source: dict[str, Any]) -> None:
     """Apart from addresses and the path of the contract, the adapted file is the file."""
     untouched = copy.deepcopy(source)
-    adapted = edge.adapted(source, replace(TRACED, trace_percent=0))
+    adapted = edge.adapted(source, replace(TRACED, trace_percent=0, rate_limit_service="counter.example:8081"))
+    asking = _asking(adapted)
+    assert asking["filter_enabled"]["default_value"].pop("numerator") == 100
+    asking["filter_enabled"]["default_value"]["numerator"] = 0
     assert source == untouched
     assert _without_places(adapted) == _without_places(source)
 
@@ -70,12 +73,29 @@ def test_traces_are_sent_where_one_says_or_nowhere(source: dict[str, Any]) -> No
     assert "collector" not in silent
 
 
+def test_a_rate_limit_service_is_asked_where_one_says_and_scaled(source: dict[str, Any]) -> None:
+    counted, alone = (
+        edge.adapted(source, config) for config in (Config(rate_limit_service="counter.example:8081"), Config())
+    )
+    assert '"address": "counter.example", "port_value": 8081' in json.dumps(counted)
+    assert _asking(counted)["filter_enabled"]["default_value"]["numerator"] == 100
+    assert '"ratelimit"' not in json.dumps(alone)
+    limits = yaml.safe_load(edge.limits_by_all(CONFIG))
+    assert limits["descriptors"][0]["rate_limit"]["requests_per_unit"] == 50 * 32000
+
+
 def test_an_unknown_cluster_or_listener_is_an_error(source: dict[str, Any]) -> None:
     for kind in ("clusters", "listeners"):
         changed = json.loads(json.dumps(source))
         changed["static_resources"][kind][0]["name"] = "carrots"
         with pytest.raises(edge.EdgeError, match="carrots"):
             edge.adapted(changed, CONFIG)
+
+
+def _asking(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the filter that asks a rate limit service."""
+    [found] = [part["typed_config"] for part in _parts(config) if part.get("name") == "rate_limit_by_all"]
+    return dict(found)
 
 
 def _parts(value: Any) -> list[dict[str, Any]]:
