@@ -103,6 +103,8 @@ class Config:
     trace_percent: int = 100
     # host:port of envoyproxy/ratelimit, which counts for all Envoys; none if empty.
     rate_limit_service: str = ""
+    # How many proxies in front of the edge say whose a request is, by X-Forwarded-For.
+    trusted_proxies: int = 0
     # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
     hosts: dict[str, str] = field(default_factory=dict)
 
@@ -136,6 +138,7 @@ class Options:
     otlp_endpoint: str | None = None
     trace_percent: int | None = None
     rate_limit_service: str | None = None
+    trusted_proxies: int | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -204,6 +207,7 @@ def choose(options: Options, previous: Config | None) -> Config:
         otlp_endpoint=otlp_endpoint,
         trace_percent=trace_percent,
         rate_limit_service=service,
+        trusted_proxies=base.trusted_proxies if options.trusted_proxies is None else options.trusted_proxies,
     )
 
 
