@@ -20,7 +20,14 @@ import typer
 from stack import cli_audit, cli_containers, cli_dlq, cli_provider, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
-from stack.cli_options import HomeOption, JsonOption, PostgresOption, TracePercentOption, TraceToOption
+from stack.cli_options import (
+    HomeOption,
+    JsonOption,
+    PostgresOption,
+    TracePercentOption,
+    TraceToOption,
+    TrustedProxiesOption,
+)
 from stack.cli_options import place as _place
 from stack.cli_options import running as _running
 from stack.config import FREE_PORTS, SERVICES, SETTINGS, ConfigError, LogLevel, Options, parse_pairs, parse_range
@@ -100,6 +107,7 @@ def up(
     trace_to: TraceToOption = None,
     trace_percent: TracePercentOption = None,
     postgres: PostgresOption = None,
+    trusted_proxies: TrustedProxiesOption = None,
 ) -> None:
     """Starts everything and waits until it is ready. Does nothing when it already runs.
 
@@ -120,6 +128,7 @@ def up(
         trace_to,
         trace_percent,
         postgres,
+        trusted_proxies=trusted_proxies,
     )
     place = _place(home)
     try:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stack import containers, control, servers
-from stack.cli_options import HomeOption, TracePercentOption, TraceToOption, place, running
+from stack.cli_options import HomeOption, TracePercentOption, TraceToOption, TrustedProxiesOption, place, running
 from stack.config import SERVICES, Options
 from stack.home import DEFAULT_HOME, HomeError
 
@@ -19,6 +19,7 @@ commands = typer.Typer(help="For containers: docker-compose.yml and Kubernetes."
 def prepare(
     home: HomeOption = DEFAULT_HOME,
     rate_limit_scale: Annotated[int, typer.Option(min=1, help="Multiply the edge's rate limits.")] = 1,
+    trusted_proxies: TrustedProxiesOption = None,
     rate_limit_service: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="envoyproxy/ratelimit, which counts for all Envoys.")
     ] = None,
@@ -28,6 +29,7 @@ def prepare(
     """Makes the secrets that are missing, and what each container reads of them, in a folder of its own."""
     options = Options(
         rate_limit_scale=rate_limit_scale,
+        trusted_proxies=trusted_proxies,
         rate_limit_service=rate_limit_service,
         otlp_endpoint=trace_to,
         trace_percent=trace_percent,

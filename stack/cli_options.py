@@ -35,6 +35,15 @@ PostgresOption = Annotated[
         show_default="its own",
     ),
 ]
+TrustedProxiesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=9,
+        help="Proxies in front of the edge, which say by X-Forwarded-For whose a request is.",
+        show_default="0",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, nothing else.")]
 
 

@@ -111,6 +111,8 @@ class Config:
     postgres: str = ""
     # host:port of envoyproxy/ratelimit, which counts for all Envoys; none if empty.
     rate_limit_service: str = ""
+    # How many proxies in front of the edge say whose a request is, by X-Forwarded-For.
+    trusted_proxies: int = 0
     # Where each part listens that has a port, when that is not this machine's loopback: names of containers.
     hosts: dict[str, str] = field(default_factory=dict)
 
@@ -145,6 +147,7 @@ class Options:
     trace_percent: int | None = None
     postgres: str | None = None
     rate_limit_service: str | None = None
+    trusted_proxies: int | None = None
 
 
 def instance_name(service: str, number: int) -> str:
@@ -216,6 +219,7 @@ def choose(options: Options, previous: Config | None) -> Config:
         trace_percent=trace_percent,
         postgres=postgres,
         rate_limit_service=service,
+        trusted_proxies=base.trusted_proxies if options.trusted_proxies is None else options.trusted_proxies,
     )
 
 

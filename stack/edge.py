@@ -59,6 +59,9 @@ def adapted(source: dict[str, Any], config: Config) -> dict[str, Any]:
     edge: dict[str, Any] = json.loads(json.dumps(source))
     _set_tracing(edge["static_resources"], config)
     _set_rate_limit_service(edge["static_resources"], config)
+    for part in _dictionaries(edge):
+        if part.get("use_remote_address"):
+            part["xff_num_trusted_hops"] = config.trusted_proxies
     if not config.hosts:
         _set_addresses(edge, config)
     for part in _dictionaries(edge):

@@ -1,5 +1,6 @@
 """Our programs as a deployment starts them: settings are variables, and files of secrets."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def started(name: str, env: Mapping[str, str], secrets: Path, monkeypatch: pytes
     """
     with monkeypatch.context() as process:
         process.setattr("kit.settings.SECRETS", secrets)
+        for variable in [name for name in os.environ if name.startswith("GOZON_")]:
+            process.delenv(variable)  # one of whoever runs the tests
         for variable, value in env.items():
             process.setenv(variable, value)
         settings = SETTINGS[name].load()

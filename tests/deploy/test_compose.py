@@ -25,8 +25,13 @@ ONCE = {"prepare", "migrate", "gozon"}
 """They come to their end."""
 WITHOUT_A_SHELL = {"collector", "ratelimit", "tempo"}
 """There is nothing in their images that could ask whether they are well."""
-PUBLIC = {"envoy": "8080", "grafana": "3000"}
-"""What is published, and its port."""
+PUBLIC = {
+    "envoy": ["127.0.0.1:8080:8080"],
+    "grafana": ["127.0.0.1:3000:3000"],
+    # For everybody: that is what it is for.
+    "caddy": ["80:80", "443:443", "443:443/udp"],
+}
+"""What is published."""
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +63,10 @@ def test_what_can_be_chosen_is_explained_with_its_default_and_nothing_else() -> 
     assert explained.keys() >= OF_COMPOSE
 
 
-def test_only_what_is_for_people_is_published_and_on_loopback() -> None:
+def test_only_what_is_for_people_is_published_and_on_loopback_but_for_tls() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in PUBLIC.items()}
+    assert published == PUBLIC
     assert not any(service.get("network_mode") == "host" for service in SERVICES.values())
     assert not any("privileged" in service or "pid" in service for service in SERVICES.values())
 

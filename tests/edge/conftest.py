@@ -78,13 +78,15 @@ def lone_edge(
     ports: Mapping[str, int],
     instances: Mapping[str, int] | None = None,
     change: Change = lambda _: None,
-    rate_limit_service: str = "",
+    **settings: Any,
 ) -> Iterator[LoneEdge]:
-    """Runs Envoy with edge/envoy.yaml on free ports; it expects services on `ports`, those not named nowhere."""
+    """Runs Envoy with edge/envoy.yaml on free ports; it expects services on `ports`, those not named nowhere.
+
+    `settings` are others of stack.config.Config.
+    """
     all_ports = {**dict(zip(config.DEFAULT_PORTS, free_ports(len(config.DEFAULT_PORTS)), strict=True)), **ports}
     counts = {**dict.fromkeys((*config.SCALED, config.NATS), 1), **(instances or {})}
-    settings = config.Config(ports=all_ports, instances=counts, rate_limit_service=rate_limit_service)
-    adapted = edge.adapted(source(), settings)
+    adapted = edge.adapted(source(), config.Config(ports=all_ports, instances=counts, **settings))
     change(adapted)
     file = folder / "envoy.yaml"
     file.write_text(json.dumps(adapted))

@@ -84,6 +84,12 @@ def test_a_rate_limit_service_is_asked_where_one_says_and_scaled(source: dict[st
     assert limits["descriptors"][0]["rate_limit"]["requests_per_unit"] == 50 * 32000
 
 
+def test_proxies_in_front_are_believed_as_many_as_there_are(source: dict[str, Any]) -> None:
+    for count in (0, 2):
+        parts = _parts(edge.adapted(source, Config(trusted_proxies=count)))
+        assert [part["xff_num_trusted_hops"] for part in parts if "xff_num_trusted_hops" in part] == [count]
+
+
 def test_an_unknown_cluster_or_listener_is_an_error(source: dict[str, Any]) -> None:
     for kind in ("clusters", "listeners"):
         changed = json.loads(json.dumps(source))

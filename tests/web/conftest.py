@@ -45,7 +45,9 @@ async def open_page(browser: Browser, edge: Edge) -> AsyncIterator[OpenPage]:
     async with AsyncExitStack() as exits:
 
         async def open_(user: User | None = None, path: str = "wallet", **options: Any) -> Page:
-            context = await browser.new_context(**({"viewport": DESKTOP, "locale": "en-GB"} | options))
+            # A certificate, if there is one, is of an authority that browsers don't know.
+            usual: dict[str, Any] = {"viewport": DESKTOP, "locale": "en-GB", "ignore_https_errors": True}
+            context = await browser.new_context(**(usual | options))
             exits.push_async_callback(context.close)
             page = await context.new_page()
             page.set_default_timeout(20_000)
