@@ -173,7 +173,7 @@ load-million: .venv/.dev ## Load a million orders and measure reads, plans and t
 chaos: .venv/.dev ## Kill each process and wipe NATS and the broker under load, then check; SEED=n repeats a run
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-drill: .venv/.dev ## Under load: ARGS=rolling, restore or schema; fails when a request does or anything is lost
+drill: .venv/.dev ## Under load: ARGS=rolling, restore, schema, nats or postgres; fails when a request does or anything is lost
 	@$(BIN)/python -m tests.drills $(ARGS)
 
 clean: ## Stop everything and remove .venv and caches; the data in .gozon stays
