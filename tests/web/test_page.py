@@ -244,8 +244,15 @@ async def test_every_view_can_be_used_by_everybody(open_page: OpenPage, edge: Ed
 
 
 @needs_chromium
-async def test_no_view_is_wider_than_a_phone_with_longer_words(open_page: OpenPage, alice: User, admin: User) -> None:
-    for who, views in ((alice, VIEWS), (admin, ("admin", "system")), (None, ("sign-in",))):
+async def test_no_view_is_wider_than_a_phone_with_longer_words(
+    open_page: OpenPage, edge: Edge, alice: User, admin: User
+) -> None:
+    product = {"name": "w" * 200, "description": "w" * 2000, "type": "CONSUMABLE", "price": 1}
+    (await edge.rest.post("/products", json=product, headers=admin.headers)).raise_for_status()
+    ordered = {"items": [{"name": "w" * 200, "quantity": 1, "price": 1}], "description": "w" * 500}
+    answer = await edge.rest.post("/orders", json=ordered, headers=alice.headers)
+    order_id = answer.json()["id"]
+    for who, views in ((alice, (*VIEWS, f"orders/{order_id}")), (admin, ("admin", "system")), (None, ("sign-in",))):
         page = await open_page(who, locale="ru", viewport=PHONE)
         for view in views:
             await look_at(page, view)
