@@ -228,6 +228,22 @@ async def _ping(bus: Bus) -> bool:
     return False
 
 
+async def test_what_nobody_answers_is_asked_for_again(topic: Topic, client: Client) -> None:
+    """As when the server dies that leads a consumer of a cluster: pulls are heard, and there is no end of them."""
+    bus = await topic.bus()
+    stream, consumer = topic.stream.name, topic.consumer.name
+    await client.jetstream().delete_consumer(stream, consumer)
+    silent = await client.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+    await client.flush()
+    handler = Handler()
+    topic.consume(bus, handler)
+    await silent.next_msg()
+    await silent.unsubscribe()
+    await bus.declare()
+    await bus.publish(topic.messages(1))
+    await eventually(lambda: handler.has(1))
+
+
 async def test_a_backlog_is_handled_once_though_it_takes_longer_than_an_acknowledgement_may(
     topic: Topic, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
