@@ -3,7 +3,6 @@
 Commands import what is slow to import (httpx, asyncpg) when they run, so that `gozon --help` answers at once.
 """
 
-import asyncio
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stack import cli_audit, cli_containers, cli_dlq, cli_provider, control, screen
+from stack import cli_audit, cli_containers, cli_dlq, cli_provider, cli_upgrade, control, screen
 from stack import doctor as doctor_module
 from stack import logs as logs_module
 from stack.cli_options import (
@@ -30,7 +29,7 @@ from stack.cli_options import (
 )
 from stack.cli_options import place as _place
 from stack.cli_options import running as _running
-from stack.config import FREE_PORTS, SERVICES, SETTINGS, ConfigError, LogLevel, Options, parse_pairs, parse_range
+from stack.config import FREE_PORTS, SETTINGS, ConfigError, LogLevel, Options, parse_pairs, parse_range
 from stack.home import DEFAULT_HOME, Home, HomeError, Stack
 
 app = typer.Typer(
@@ -281,33 +280,8 @@ def seed(
 
 app.command()(cli_audit.check)
 app.command()(cli_audit.statement)
-
-
-@app.command()
-def migrate(home: HomeOption = DEFAULT_HOME) -> None:
-    """Brings the databases of the running stack up to date, as `up` does when it starts."""
-    stack = _running(_place(home))
-    failed = [service for service in SERVICES if not control.migrate(stack, service)]
-    raise SystemExit(1 if failed else 0)
-
-
-@app.command()
-def restart(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Processes, such as `orders orders-2`.", show_default="all but the servers"),
-    ] = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Restarts one process after another, each when the one before is ready again: how new code is put to work.
-
-    With two instances of each service (`up --instances users=2,orders=2,payments=2,push=2`) no request fails.
-    Addresses, settings and the list of processes stay as they were at `up`.
-    """
-    from stack import restart as restart_module  # noqa: PLC0415 - for this command only
-
-    stack = _running(_place(home))
-    asyncio.run(restart_module.restart(stack, restart_module.names_of(stack, names or []), screen.out.print))
+app.command()(cli_upgrade.migrate)
+app.command()(cli_upgrade.restart)
 
 
 @app.command()
